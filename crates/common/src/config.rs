@@ -1,0 +1,44 @@
+//! Load-time configuration of the eBPF programs.
+
+use crate::{Ip4, Ip6, pod};
+
+/// Read-only data of the programs, set before they are loaded: the verifier sees constants and prunes what is off.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Cookie of the node's network namespace (`SO_NETNS_COOKIE`), to tell the node's sockets from pods'.
+    pub host_netns_cookie: u64,
+    /// Ticks of the kernel's clock in a second (CONFIG_HZ), for stamps in jiffies.
+    pub hz: u32,
+    /// Bits of [`feature`].
+    pub features: u32,
+    /// SNAT source when the egress device has no address of its own, IPv4.
+    pub node4: Ip4,
+    /// SNAT source when the egress device has no address of its own, IPv6.
+    pub node6: Ip6,
+    /// First SNAT port, host order.
+    pub snat_min: u16,
+    /// Last SNAT port, host order.
+    pub snat_max: u16,
+    /// Slots of the unconfirmed ring on each CPU; a power of two.
+    pub ring_size: u32,
+    /// Slots in the `pool` map.
+    pub pool_size: u32,
+}
+
+const _: () = assert!(size_of::<Config>() == 48);
+pod!(Config);
+
+/// Bits of [`Config::features`].
+pub mod feature {
+    /// The programs handle IPv4.
+    pub const IPV4: u32 = 1 << 0;
+    /// The programs handle IPv6.
+    pub const IPV6: u32 = 1 << 1;
+    /// `nodePort.bindProtection`.
+    pub const BIND_PROTECTION: u32 = 1 << 2;
+    /// `bpf.lbExternalClusterIP`.
+    pub const EXTERNAL_CLUSTER_IP: u32 = 1 << 3;
+    /// The kernel's `bpf_l4_csum_replace` knows BPF_F_IPV6 (6.16).
+    pub const CSUM_IPV6: u32 = 1 << 4;
+}

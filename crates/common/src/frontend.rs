@@ -1,0 +1,138 @@
+//! Frontends: one row for each address, port and protocol that a service answers on.
+
+use crate::{Addr, Ip4, Ip6, PortBe, pod};
+
+/// Key of the `frontends4`/`frontends6` maps.
+///
+/// The row at the unspecified address and a NodePort's port marks that port for bind protection.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FrontendKey<A> {
+    /// The address clients send to.
+    pub addr: A,
+    /// The port clients send to.
+    pub port: PortBe,
+    /// IP protocol number, see [`crate::Proto`].
+    pub proto: u8,
+    /// Always zero.
+    pub pad: u8,
+}
+
+const _: () = assert!(size_of::<FrontendKey<Ip4>>() == 8 && size_of::<FrontendKey<Ip6>>() == 20);
+
+impl<A: Addr> FrontendKey<A> {
+    /// A key with its padding zeroed.
+    #[inline(always)]
+    pub const fn new(addr: A, port: PortBe, proto: u8) -> Self {
+        Self { addr, port, proto, pad: 0 }
+    }
+}
+
+/// Where a packet or a connect comes from, as far as a service's policies care.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Scope {
+    /// From outside the cluster.
+    External = 0,
+    /// From a pod or from the node itself.
+    Internal = 1,
+}
+
+/// Number of scopes, and so of pools in a frontend's row.
+pub const FRONTEND_SCOPES: usize = 2;
+
+/// The backends that a frontend may pick from in one scope: `len` consecutive slots of the `pool` map, each a
+/// backend id.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub struct Pool {
+    /// Index of the first slot.
+    pub offset: u32,
+    /// Number of slots; zero means `no backend`.
+    pub len: u32,
+}
+
+/// Value of the `frontends4`/`frontends6` maps. One update of a row switches both pools at once, so that a packet
+/// sees the whole old set of backends or the whole new one.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub struct Frontend {
+    /// Service id, never zero in a row that is used. All frontends of one service port share it.
+    pub service: u32,
+    /// A [`FrontendKind`] as a number; zero is refused.
+    pub kind: u8,
+    /// How the pool's slots were filled: 0 random. Only for listings; the pick is the same.
+    pub algorithm: u8,
+    /// Forwarding mode: 0 SNAT.
+    pub mode: u8,
+    /// Always zero.
+    pub pad: u8,
+    /// Bits of [`frontend_flag`].
+    pub flags: u32,
+    /// Session affinity timeout in seconds, zero for none.
+    pub affinity_timeout: u32,
+    /// Indexed by [`Scope`].
+    pub pools: [Pool; FRONTEND_SCOPES],
+}
+
+const _: () = assert!(size_of::<Frontend>() == 32);
+pod!(FrontendKey<Ip4>, FrontendKey<Ip6>, Frontend);
+
+impl Frontend {
+    /// The pool for one scope.
+    #[inline(always)]
+    pub const fn pool(&self, scope: Scope) -> Pool {
+        match scope {
+            Scope::External => self.pools[0],
+            Scope::Internal => self.pools[1],
+        }
+    }
+}
+
+/// Bits of [`Frontend::flags`].
+pub mod frontend_flag {
+    /// The row only marks a NodePort's port at the unspecified address (bind protection); no packet is balanced by it.
+    pub const MARKER: u32 = 1 << 0;
+    /// Traffic from outside may use this frontend. Never set on a ClusterIP unless asked for.
+    pub const EXTERNAL: u32 = 1 << 1;
+}
+
+/// What kind of address a frontend is; the numbers are part of the ABI.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum FrontendKind {
+    /// `spec.clusterIPs`.
+    ClusterIp = 1,
+    /// A node address with `spec.ports[].nodePort`.
+    NodePort = 2,
+    /// `spec.externalIPs`.
+    ExternalIp = 3,
+    /// `status.loadBalancer.ingress[].ip` with ipMode VIP.
+    LoadBalancer = 4,
+    /// A pod's `hostPort`.
+    HostPort = 5,
+}
+
+impl FrontendKind {
+    /// From the number in a row.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::ClusterIp),
+            2 => Some(Self::NodePort),
+            3 => Some(Self::ExternalIp),
+            4 => Some(Self::LoadBalancer),
+            5 => Some(Self::HostPort),
+            _ => None,
+        }
+    }
+    /// The word in listings, as Cilium spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ClusterIp => "ClusterIP",
+            Self::NodePort => "NodePort",
+            Self::ExternalIp => "ExternalIPs",
+            Self::LoadBalancer => "LoadBalancer",
+            Self::HostPort => "HostPort",
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Why a packet met its fate: one table of number, metric label and text.
+
+use crate::pod;
+
+/// Value of the `counters` map, one for each CPU.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counter {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, from the IP header on.
+    pub bytes: u64,
+}
+pod!(Counter);
+
+/// Which way a packet was going at the hook that counted it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Direction {
+    /// Into the node.
+    Ingress = 0,
+    /// Out of the node.
+    Egress = 1,
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $drop:literal, $label:literal, $text:literal;)+) => {
+        /// The reason for a verdict. Numbers are part of the ABI: append, never renumber.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[repr(u8)]
+        pub enum Reason { $($(#[doc = $doc])+ $name = $number,)+ }
+
+        impl Reason {
+            /// Every reason, in order of number.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name,)+];
+            /// Size of the `counters` map: every number times the two directions.
+            pub const COUNTERS: u32 = 64;
+            /// Label in metrics.
+            pub const fn label(self) -> &'static str { match self { $(Self::$name => $label,)+ } }
+            /// Text for people; Cilium's where the meaning is the same.
+            pub const fn text(self) -> &'static str { match self { $(Self::$name => $text,)+ } }
+            /// Whether the packet was dropped (or answered by us) rather than sent on its way.
+            pub const fn is_drop(self) -> bool { match self { $(Self::$name => $drop,)+ } }
+        }
+    };
+}
+
+reasons! {
+    /// A packet of a known or new flow, rewritten and sent on.
+    Forwarded = 0, false, "forwarded", "Forwarded";
+    /// The service has no backend: answered with a TCP reset or an ICMP unreachable.
+    NoBackend = 1, true, "no_backend", "Service backend not found";
+    /// Every SNAT port tried for the flow was taken.
+    SnatExhausted = 2, true, "snat_exhausted", "No mapping for NAT masquerade";
+    /// The flow table has no room and no unconfirmed flow could make some.
+    FlowTableFull = 3, true, "flow_table_full", "CT: Map insertion failed";
+    /// The kernel has no route to where the flow goes.
+    NoRoute = 4, true, "no_route", "FIB lookup failed";
+    /// The packet is larger than its next link: answered with frag-needed or packet-too-big.
+    TooBig = 5, true, "too_big", "Fragmentation needed";
+    /// TTL or hop limit ran out here: answered with time exceeded.
+    TtlExceeded = 6, true, "ttl_exceeded", "TTL exceeded";
+    /// A header is cut short or makes no sense.
+    Malformed = 7, true, "malformed", "Invalid packet";
+    /// The kernel refused to change the packet.
+    RewriteFailed = 8, true, "rewrite_failed", "Error writing to packet";
+    /// A fragment to a frontend; ports of later fragments are unknown.
+    Fragment = 9, true, "fragment", "IP fragmentation not supported";
+    /// A reply that we would have generated, over the rate limit.
+    RateLimited = 10, true, "rate_limited", "Rate limited";
+    /// The pool names a backend that is gone; a bug or a race with the agent.
+    StaleBackend = 11, true, "stale_backend", "No backend entry found";
+    /// A ClusterIP was reached from outside and `bpf.lbExternalClusterIP` is off: left to the stack.
+    ClusterIpFromOutside = 12, false, "cluster_ip_from_outside", "Is a ClusterIP";
+    /// A connect, sendmsg or packet of the socket path translated.
+    SocketForwarded = 13, false, "socket_forwarded", "LB, sock cgroup: translated";
+    /// A connect or sendmsg refused for want of a backend.
+    SocketNoBackend = 14, true, "socket_no_backend", "LB, sock cgroup: No backend slot entry found";
+    /// A socket that could not remember its translation was left untranslated and refused.
+    SocketStorage = 15, true, "socket_storage", "LB, sock cgroup: Reverse entry update failed";
+    /// A bind to a port that a service answers on was refused.
+    BindProtected = 16, true, "bind_protected", "NodePort bind protection";
+    /// An unconfirmed flow made room for a newer one.
+    Evicted = 17, false, "evicted", "CT: Unconfirmed flow evicted";
+    /// A SNAT port was taken by another flow or a local socket, and the next was tried.
+    SnatCollision = 18, false, "snat_collision", "NAT port collision";
+    /// A local socket used a SNAT flow's tuple and got another port on the wire.
+    LocalSocketMoved = 19, false, "local_socket_moved", "Local socket moved off a NAT port";
+}
+
+impl Reason {
+    /// Index in the `counters` map.
+    #[inline(always)]
+    pub const fn index(self, direction: Direction) -> u32 {
+        self as u32 * 2 + direction as u32
+    }
+}
