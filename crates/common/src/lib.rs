@@ -40,7 +40,7 @@ pub const ABI_VERSION: u32 = 1;
 macro_rules! pod {
     ($($ty:ty),+ $(,)?) => {$(
         // SAFETY: repr(C), made of integers only, no padding (asserted beside each type), any bit pattern is valid.
-        #[cfg(feature = "user")]
+        #[cfg(feature = "aya")]
         unsafe impl aya::Pod for $ty {}
     )+};
 }
