@@ -1,0 +1,148 @@
+//! What differs between IPv4 and IPv6, so that nothing else has to.
+
+use crate::headers::{Ip4Header, Ip6Header};
+use crate::{config, maps, packet};
+use aya_ebpf::bindings::BPF_NOEXIST;
+use shunt_common::{
+    Addr, Backend, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, feature,
+};
+
+/// An address family: its maps, its header, its constants.
+pub trait Family: Addr {
+    /// Index in `ring_head`.
+    const INDEX: u32;
+    /// AF_INET or AF_INET6.
+    const AF: u8;
+    /// EtherType in network order.
+    const ETHERTYPE: u16;
+    /// The feature bit that turns the family on.
+    const FEATURE: u32;
+    /// Length of the fixed IP header.
+    const HEADER: u32;
+    /// The fixed IP header.
+    type Header: Copy;
+
+    /// From up to four words, as in `struct bpf_fib_lookup`.
+    fn to_words(self) -> [u32; 4];
+    /// The row of a frontend.
+    fn frontend(key: &FrontendKey<Self>) -> Option<*const Frontend>;
+    /// The row of a backend id.
+    fn backend(id: u32) -> Option<*const Backend<Self>>;
+    /// The row of a flow.
+    fn flow(key: &FlowKey<Self>) -> Option<*mut Flow<Self>>;
+    /// Adds a flow row; an error when one is there already or the table is full.
+    fn insert_flow(key: &FlowKey<Self>, row: &Flow<Self>) -> Result<(), i32>;
+    /// Removes a flow row.
+    fn remove_flow(key: &FlowKey<Self>);
+    /// A slot of this CPU's ring of unconfirmed flows.
+    fn ring(slot: u32) -> Option<*mut FlowKey<Self>>;
+    /// A device's address of this family.
+    fn device_addr(device: &Device) -> Self;
+    /// The node's address of this family.
+    fn node_addr() -> Self;
+    /// Flags of checksum updates for this family.
+    fn csum_kind() -> u64;
+    /// Writes addresses, and counts `hops` off the TTL; keeps the header's own sum right.
+    fn write_header(header: &mut Self::Header, src: Self, dst: Self, delta: u32, hops: u8);
+}
+
+macro_rules! family_maps {
+    ($frontends:ident, $backends:ident, $flows:ident, $ring:ident) => {
+        #[inline(always)]
+        fn frontend(key: &FrontendKey<Self>) -> Option<*const Frontend> {
+            maps::$frontends.get_ptr(key)
+        }
+        #[inline(always)]
+        fn backend(id: u32) -> Option<*const Backend<Self>> {
+            maps::$backends.get_ptr(id)
+        }
+        #[inline(always)]
+        fn flow(key: &FlowKey<Self>) -> Option<*mut Flow<Self>> {
+            maps::$flows.get_ptr_mut(key)
+        }
+        #[inline(always)]
+        fn insert_flow(key: &FlowKey<Self>, row: &Flow<Self>) -> Result<(), i32> {
+            maps::$flows.insert(key, row, u64::from(BPF_NOEXIST))
+        }
+        #[inline(always)]
+        fn remove_flow(key: &FlowKey<Self>) {
+            // Another CPU may have removed it first; either way it is gone.
+            let _ = maps::$flows.remove(key);
+        }
+        #[inline(always)]
+        fn ring(slot: u32) -> Option<*mut FlowKey<Self>> {
+            maps::$ring.get_ptr_mut(slot)
+        }
+    };
+}
+
+impl Family for Ip4 {
+    const INDEX: u32 = 0;
+    const AF: u8 = 2;
+    const ETHERTYPE: u16 = 0x0800u16.to_be();
+    const FEATURE: u32 = feature::IPV4;
+    const HEADER: u32 = 20;
+    type Header = Ip4Header;
+
+    family_maps!(FRONTENDS4, BACKENDS4, FLOWS4, RING4);
+
+    #[inline(always)]
+    fn to_words(self) -> [u32; 4] {
+        [self.0[0], 0, 0, 0]
+    }
+    #[inline(always)]
+    fn device_addr(device: &Device) -> Self {
+        device.addr4
+    }
+    #[inline(always)]
+    fn node_addr() -> Self {
+        config::node4()
+    }
+    #[inline(always)]
+    fn csum_kind() -> u64 {
+        0
+    }
+    #[inline(always)]
+    fn write_header(header: &mut Ip4Header, src: Self, dst: Self, delta: u32, hops: u8) {
+        header.src = src.0[0];
+        header.dst = dst.0[0];
+        header.ttl -= hops;
+        // The TTL is the first octet of its 16-bit word: in memory order, the low byte.
+        let ttl = shunt_common::csum::delta(u32::from(hops), 0);
+        header.check = shunt_common::csum::update(header.check, shunt_common::csum::add(delta, ttl));
+    }
+}
+
+impl Family for Ip6 {
+    const INDEX: u32 = 1;
+    const AF: u8 = 10;
+    const ETHERTYPE: u16 = 0x86ddu16.to_be();
+    const FEATURE: u32 = feature::IPV6;
+    const HEADER: u32 = 40;
+    type Header = Ip6Header;
+
+    family_maps!(FRONTENDS6, BACKENDS6, FLOWS6, RING6);
+
+    #[inline(always)]
+    fn to_words(self) -> [u32; 4] {
+        self.0
+    }
+    #[inline(always)]
+    fn device_addr(device: &Device) -> Self {
+        device.addr6
+    }
+    #[inline(always)]
+    fn node_addr() -> Self {
+        config::node6()
+    }
+    #[inline(always)]
+    fn csum_kind() -> u64 {
+        if config::has(feature::CSUM_IPV6) { packet::KIND_IPV6 } else { 0 }
+    }
+    #[inline(always)]
+    fn write_header(header: &mut Ip6Header, src: Self, dst: Self, _delta: u32, hops: u8) {
+        header.src = src.0;
+        header.dst = dst.0;
+        header.hop_limit -= hops;
+    }
+}

@@ -1,0 +1,80 @@
+//! cgroup connect4 and connect6: TCP and connected UDP go straight to a backend; no packet is touched later.
+
+use crate::config;
+use crate::family::Family;
+use crate::hooks::socket::{
+    ALLOW, Ctx, ECONNREFUSED, ENOMEM, Mapped, connected, is_mapped, protocol, read, redirect, refuse, translate,
+    user_ip6, user_port, write_port,
+};
+use crate::maps::SOCK_PEER;
+use crate::outcome::count;
+use crate::steps::pick;
+use aya_ebpf::programs::SockAddrContext;
+use shunt_common::{Direction, Ip4, Ip6, Reason, SockPeer};
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "cgroup/connect4")]
+extern "C" fn connect4(ctx: Ctx) -> i32 {
+    match choose(ctx, Ip4([read!(ctx, user_ip4)])) {
+        Choice::Backend(peer) => redirect::<Ip4>(ctx, &peer),
+        Choice::Done(verdict) => verdict,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "cgroup/connect6")]
+extern "C" fn connect6(ctx: Ctx) -> i32 {
+    let addr = user_ip6(ctx);
+    let choice = if is_mapped(&addr) { choose(ctx, Ip4([addr[3]])) } else { choose(ctx, Ip6(addr)) };
+    match choice {
+        Choice::Backend(peer) => {
+            Ip6(peer.backend).write(ctx);
+            write_port(ctx, peer.backend_port);
+            count(Reason::SocketForwarded, Direction::Egress, 0);
+            ALLOW
+        }
+        Choice::Done(verdict) => verdict,
+    }
+}
+
+/// What becomes of a connect.
+enum Choice {
+    /// It goes to this backend; the socket remembers.
+    Backend(SockPeer),
+    /// Nothing to translate, or refused.
+    Done(i32),
+}
+
+#[inline(always)]
+fn choose<A: Mapped + Family>(ctx: Ctx, dst: A) -> Choice {
+    let Some(proto) = protocol(ctx) else { return Choice::Done(ALLOW) };
+    if !config::has(A::FEATURE) {
+        return Choice::Done(ALLOW);
+    }
+    let mut peer = match translate(dst, user_port(ctx), proto, pick::random()) {
+        Some(Ok(peer)) => peer,
+        Some(Err(_)) => return Choice::Done(refuse(Reason::SocketNoBackend, ECONNREFUSED)),
+        None => {
+            forget(ctx);
+            return Choice::Done(ALLOW);
+        }
+    };
+    // SAFETY: the storage helper checks the socket of the context; the pointer is checked for null.
+    unsafe {
+        let stored = SOCK_PEER.get_or_insert_ptr_mut(&SockAddrContext::new(ctx), Some(&mut peer));
+        if stored.is_null() {
+            return Choice::Done(refuse(Reason::SocketStorage, ENOMEM));
+        }
+        *stored = peer;
+    }
+    Choice::Backend(peer)
+}
+
+/// A UDP socket may connect again, to something that is no service: its old translation must not show any more.
+#[inline(always)]
+fn forget(ctx: Ctx) {
+    if let Some(peer) = connected(ctx) {
+        // SAFETY: socket storage lives as long as the socket, which the kernel holds here.
+        unsafe { *peer = SockPeer::default() };
+    }
+}

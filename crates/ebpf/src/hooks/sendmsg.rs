@@ -1,0 +1,105 @@
+//! cgroup sendmsg4 and sendmsg6: each datagram of an unconnected UDP socket goes to the backend that the socket has for
+//! that service, as long as it takes new flows.
+
+use crate::config;
+use crate::family::Family;
+use crate::hooks::socket::{
+    ALLOW, Ctx, ECONNREFUSED, ENOMEM, Mapped, is_mapped, protocol, read, redirect, refuse, still_good, translate,
+    user_ip6, user_port, write_port,
+};
+use crate::maps::SOCK_PEERS;
+use crate::outcome::count;
+use crate::steps::pick;
+use aya_ebpf::programs::SockAddrContext;
+use shunt_common::{Direction, FrontendKey, Ip4, Ip6, PortBe, Reason, SOCK_PEERS as PEERS, SockPeer};
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "cgroup/sendmsg4")]
+extern "C" fn sendmsg4(ctx: Ctx) -> i32 {
+    match choose(ctx, Ip4([read!(ctx, user_ip4)])) {
+        Choice::Backend(peer) => redirect::<Ip4>(ctx, &peer),
+        Choice::Done(verdict) => verdict,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "cgroup/sendmsg6")]
+extern "C" fn sendmsg6(ctx: Ctx) -> i32 {
+    let addr = user_ip6(ctx);
+    let choice = if is_mapped(&addr) { choose(ctx, Ip4([addr[3]])) } else { choose(ctx, Ip6(addr)) };
+    match choice {
+        Choice::Backend(peer) => {
+            Ip6(peer.backend).write(ctx);
+            write_port(ctx, peer.backend_port);
+            count(Reason::SocketForwarded, Direction::Egress, 0);
+            ALLOW
+        }
+        Choice::Done(verdict) => verdict,
+    }
+}
+
+/// What becomes of a datagram.
+enum Choice {
+    /// It goes to this backend.
+    Backend(SockPeer),
+    /// Nothing to translate, or refused.
+    Done(i32),
+}
+
+#[inline(always)]
+fn choose<A: Mapped + Family>(ctx: Ctx, dst: A) -> Choice {
+    let Some(proto) = protocol(ctx) else { return Choice::Done(ALLOW) };
+    let port = user_port(ctx);
+    if !config::has(A::FEATURE) || A::frontend(&FrontendKey::new(dst, port, proto)).is_none() {
+        return Choice::Done(ALLOW);
+    }
+    // SAFETY: the storage helper checks the socket of the context; the pointer is checked for null.
+    let peers = unsafe { SOCK_PEERS.get_or_insert_ptr_mut(&SockAddrContext::new(ctx), None) };
+    if peers.is_null() {
+        return Choice::Done(refuse(Reason::SocketStorage, ENOMEM));
+    }
+    // SAFETY: socket storage lives as long as the socket, which the kernel holds here.
+    let peers = unsafe { &mut *peers };
+    let frontend = dst.mapped();
+    let place = place(&peers.peers, &frontend, port);
+    if let Some(known) = place.and_then(|i| peers.peers.get(i)) {
+        if still_good::<A>(known) {
+            return Choice::Backend(*known);
+        }
+    }
+    let peer = match translate(dst, port, proto, pick::random()) {
+        Some(Ok(peer)) => peer,
+        Some(Err(_)) => return Choice::Done(refuse(Reason::SocketNoBackend, ECONNREFUSED)),
+        None => return Choice::Done(ALLOW),
+    };
+    let at = place.unwrap_or_else(|| {
+        peers.next = peers.next.wrapping_add(1);
+        peers.next as usize
+    });
+    write(&mut peers.peers, at, peer);
+    Choice::Backend(peer)
+}
+
+/// Where the socket keeps its translation of a frontend.
+#[inline(always)]
+fn place(peers: &[SockPeer; PEERS], frontend: &[u32; 4], port: PortBe) -> Option<usize> {
+    let mut i = 0;
+    while i < PEERS {
+        if peers[i].frontend_port == port && peers[i].frontend == *frontend {
+            return Some(i);
+        }
+        i += 1;
+    }
+    None
+}
+
+/// Writes a slot, with an index that the verifier can bound.
+#[inline(always)]
+fn write(peers: &mut [SockPeer; PEERS], at: usize, peer: SockPeer) {
+    let mut at = at;
+    // SAFETY: a register move; it keeps LLVM from dropping the mask that the verifier needs.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) at, options(pure, nomem, nostack, preserves_flags)) };
+    at &= PEERS - 1;
+    // SAFETY: `at` is below PEERS.
+    unsafe { *peers.as_mut_ptr().add(at) = peer };
+}

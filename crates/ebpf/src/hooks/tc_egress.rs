@@ -1,0 +1,42 @@
+//! tc egress of a device: the replies of local backends, and sockets of this node that meet a SNAT flow's port.
+
+use crate::family::Family;
+use crate::hooks::by_family;
+use crate::outcome::Outcome;
+use crate::packet::Packet;
+use crate::steps::parse::{Parse, parse};
+use crate::steps::rewrite::rewrite;
+use crate::steps::{known, local_socket, start};
+use aya_ebpf::bindings::__sk_buff;
+use shunt_common::{Direction, Ip4, Ip6, Reason, flow_flag};
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "classifier")]
+extern "C" fn tc_egress(skb: *mut __sk_buff) -> i32 {
+    by_family(skb, Direction::Egress, egress::<_, Ip4>, egress::<_, Ip6>)
+}
+
+/// parse -> known flow whose reply or socket this is? -> rewrite.
+#[inline(never)]
+fn egress<P: Packet, A: Parse>(pkt: P) -> Outcome {
+    let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
+    let Some(row) = known::find(&p) else { return strangers::<P, A>(pkt, &p) };
+    // Rows that SNAT or a pod interface serves are rewritten there.
+    let reply_of_local = row.has(flow_flag::REPLY) && !row.has(flow_flag::SNAT) && !row.has(flow_flag::POD);
+    let moved_socket = row.has(flow_flag::LOCAL_SOCKET) && !row.has(flow_flag::REPLY);
+    if !reply_of_local && !moved_socket {
+        return Outcome::Pass;
+    }
+    match known::enter(&p, row) {
+        Some(row) if rewrite(pkt, &p, row.get(), 0) => Outcome::Stack,
+        Some(_) => Outcome::Drop(Reason::RewriteFailed),
+        None => Outcome::Pass,
+    }
+}
+
+/// A packet of no flow: only a clash with a SNAT flow concerns us.
+#[inline(always)]
+fn strangers<P: Packet, A: Family>(pkt: P, p: &crate::steps::parse::Parsed<A>) -> Outcome {
+    let mut row = start::empty::<A>();
+    local_socket::move_aside(pkt, p, &mut row).unwrap_or(Outcome::Pass)
+}

@@ -1,0 +1,58 @@
+//! tc ingress of a device: clients outside the cluster, and the replies of remote backends.
+
+use crate::hooks::by_family;
+use crate::outcome::Outcome;
+use crate::packet::Packet;
+use crate::steps::known::Known;
+use crate::steps::parse::{Parse, Parsed, parse};
+use crate::steps::reject::Reject;
+use crate::steps::rewrite::rewrite;
+use crate::steps::{forward, known, start};
+use aya_ebpf::bindings::__sk_buff;
+use shunt_common::{Direction, Ip4, Ip6, Reason, Scope, flow_flag, frontend_flag};
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "classifier")]
+extern "C" fn tc_ingress(skb: *mut __sk_buff) -> i32 {
+    by_family(skb, Direction::Ingress, ingress::<_, Ip4>, ingress::<_, Ip6>)
+}
+
+/// parse -> known flow? -> frontend? -> start a flow.
+#[inline(never)]
+fn ingress<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
+    let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
+    if let Some(row) = known::find(&p) {
+        // A local backend speaks to the outside at egress; a pod hears its service at the pod's own interface.
+        let elsewhere = row.has(flow_flag::POD) || (row.has(flow_flag::REPLY) && !row.has(flow_flag::SNAT));
+        if elsewhere {
+            return Outcome::Pass;
+        }
+        if let Some(row) = known::enter(&p, row) {
+            return go_on(pkt, &p, &row);
+        }
+    }
+    let Some(frontend) = start::frontend(&p) else { return Outcome::Pass };
+    // SAFETY: a value of the frontend map; the kernel keeps it in place while the program runs.
+    let flags = unsafe { (*frontend).flags };
+    if flags & frontend_flag::EXTERNAL == 0 {
+        return Outcome::Left(Reason::ClusterIpFromOutside);
+    }
+    start::start(pkt, &p, frontend, Scope::External, 0)
+}
+
+/// Rewrites a packet of a known flow and sends it on.
+#[inline(always)]
+fn go_on<P: Packet, A: Parse + Reject>(pkt: P, p: &Parsed<A>, known: &Known<A>) -> Outcome {
+    let forwards = known.has(flow_flag::FIB);
+    if !forwards {
+        let written = rewrite(pkt, p, known.get(), 0);
+        return if written { Outcome::Stack } else { Outcome::Drop(Reason::RewriteFailed) };
+    }
+    if known.get().egress.ifindex != 0 && !known.due {
+        return forward::by_cache(pkt, p, known.get());
+    }
+    let (code, fib) = forward::route::<P, A>(pkt, p.key.proto, A::ZERO, known.get().dst);
+    // SAFETY: a value of the flow map; at worst another CPU writes the answer it got at the same moment.
+    unsafe { (*known.row).egress = forward::cacheable(code, &fib) };
+    forward::by_fib(pkt, p, known.get(), code, &fib)
+}

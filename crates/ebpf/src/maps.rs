@@ -1,0 +1,53 @@
+//! The maps. Names and layouts are `shunt_common`'s; sizes are overridden at load.
+
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG};
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, SkStorage};
+use aya_ebpf::macros::btf_map;
+use shunt_common::{
+    Backend, Counter, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, Reason, SockPeer, SockPeers,
+    maps::{FLOW_ROWS, LB_MAP_MAX, POOL_LANES, RING_SLOTS},
+};
+
+/// Only the agent writes; allocated as it fills.
+const AGENT: usize = (BPF_F_RDONLY_PROG | BPF_F_NO_PREALLOC) as usize;
+/// Only the agent writes, through a mapping.
+const MAPPED: usize = (BPF_F_RDONLY_PROG | BPF_F_MMAPABLE) as usize;
+/// Programs write; allocated as it fills.
+const GROWING: usize = BPF_F_NO_PREALLOC as usize;
+
+const FRONTENDS: usize = LB_MAP_MAX as usize;
+const BACKENDS: usize = 2 * FRONTENDS;
+const FLOWS: usize = FLOW_ROWS as usize;
+const RING: usize = RING_SLOTS as usize;
+const COUNTERS: usize = Reason::COUNTERS as usize;
+
+#[btf_map(name = "frontends4")]
+pub static FRONTENDS4: HashMap<FrontendKey<Ip4>, Frontend, FRONTENDS, AGENT> = HashMap::new();
+#[btf_map(name = "frontends6")]
+pub static FRONTENDS6: HashMap<FrontendKey<Ip6>, Frontend, FRONTENDS, AGENT> = HashMap::new();
+#[btf_map(name = "backends4")]
+pub static BACKENDS4: Array<Backend<Ip4>, BACKENDS, MAPPED> = Array::new();
+#[btf_map(name = "backends6")]
+pub static BACKENDS6: Array<Backend<Ip6>, BACKENDS, MAPPED> = Array::new();
+#[btf_map(name = "pool")]
+pub static POOL: Array<[u32; POOL_LANES], FRONTENDS, MAPPED> = Array::new();
+#[btf_map(name = "flows4")]
+pub static FLOWS4: HashMap<FlowKey<Ip4>, Flow<Ip4>, FLOWS, GROWING> = HashMap::new();
+#[btf_map(name = "flows6")]
+pub static FLOWS6: HashMap<FlowKey<Ip6>, Flow<Ip6>, FLOWS, GROWING> = HashMap::new();
+#[btf_map(name = "ring4")]
+pub static RING4: PerCpuArray<FlowKey<Ip4>, RING> = PerCpuArray::new();
+#[btf_map(name = "ring6")]
+pub static RING6: PerCpuArray<FlowKey<Ip6>, RING> = PerCpuArray::new();
+#[btf_map(name = "ring_head")]
+pub static RING_HEAD: PerCpuArray<u32, 2> = PerCpuArray::new();
+#[btf_map(name = "devices")]
+pub static DEVICES: HashMap<u32, Device, 4096, AGENT> = HashMap::new();
+#[btf_map(name = "counters")]
+pub static COUNTER: PerCpuArray<Counter, COUNTERS> = PerCpuArray::new();
+#[btf_map(name = "sock_peer")]
+pub static SOCK_PEER: SkStorage<SockPeer> = SkStorage::new();
+#[btf_map(name = "sock_peers")]
+pub static SOCK_PEERS: SkStorage<SockPeers> = SkStorage::new();
+#[btf_map(name = "reply_tokens")]
+pub static REPLY_TOKENS: PerCpuArray<u64, 1> = PerCpuArray::new();

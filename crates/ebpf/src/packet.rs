@@ -1,0 +1,192 @@
+//! Access to a packet, the same for every hook that sees one.
+
+use crate::outcome::REDIRECT;
+use aya_ebpf::bindings::{__sk_buff, bpf_redir_neigh};
+use aya_ebpf::helpers::generated::{
+    bpf_check_mtu, bpf_fib_lookup, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_change_tail,
+    bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes,
+};
+use core::ffi::c_void;
+use shunt_common::csum;
+
+/// Pseudo-header flag of `bpf_l4_csum_replace`: the change is in addresses, which offloaded sums cover too.
+const PSEUDO_HDR: u64 = 0x10;
+/// Checksum kind: UDP. A sum of zero (none) is left alone, a computed zero is written as 0xffff (RFC 768).
+pub const KIND_UDP: u64 = 0x20;
+/// Checksum kind: the pseudo-header is IPv6's (BPF_F_IPV6, kernel 6.16): there the header has no sum of its own, so a
+/// complete sum taken by the NIC stays what it is.
+pub const KIND_IPV6: u64 = 0x80;
+
+/// A packet in the hands of a hook. Offsets count from the link layer header.
+///
+/// Pointers from [`Packet::at`] die at the next call that may move the packet: every method that takes an offset.
+pub trait Packet: Copy {
+    /// Whole length in bytes.
+    fn len(self) -> u32;
+    /// The device it is on.
+    fn ifindex(self) -> u32;
+    /// The device it came in by; zero when this node made it.
+    fn ingress_ifindex(self) -> u32;
+    /// EtherType, network order, VLAN tags looked through.
+    fn protocol(self) -> u16;
+    /// The context to give to helpers.
+    fn ctx(self) -> *mut c_void;
+    /// A typed pointer into the packet, when it reaches that far in one piece.
+    fn at<T>(self, offset: u32) -> Option<*mut T>;
+    /// Makes the first `len` bytes writable and in one piece.
+    fn pull(self, len: u32) -> bool;
+    /// Copies bytes out.
+    fn load<T: Copy>(self, offset: u32, to: &mut T) -> bool;
+    /// Copies bytes in.
+    fn store<T: Copy>(self, offset: u32, from: &T) -> bool;
+    /// Adjusts the transport checksum at `offset` for addresses that changed by `delta` and ports from `old` to `new`.
+    /// `kind` is a set of `KIND_*` bits.
+    fn fix_l4_csum(self, offset: u32, kind: u64, delta: u32, old: u32, new: u32) -> bool;
+    /// Cuts or grows the packet to `len` bytes.
+    fn resize(self, len: u32) -> bool;
+    /// Whether the packet, or each of its segments, is too long for a device.
+    fn exceeds_mtu(self, ifindex: u32, mtu: &mut u32) -> bool;
+    /// Asks the FIB; returns the kernel's BPF_FIB_LKUP_RET_* code or a negative error.
+    fn fib(self, params: &mut Fib) -> i64;
+    /// Sends it out of a device as it is. Last step: the packet is gone.
+    fn send(self, ifindex: u32) -> bool;
+    /// Sends it out of a device to a next hop that the kernel resolves. Last step: the packet is gone.
+    fn send_to_neighbour(self, ifindex: u32, family: u8, next_hop: &[u32; 4]) -> bool;
+}
+
+/// `struct bpf_fib_lookup` (include/uapi/linux/bpf.h), with its unions resolved to what is used here.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Fib {
+    pub family: u8,
+    pub l4_proto: u8,
+    pub sport: u16,
+    pub dport: u16,
+    /// In: length to check, zero to let the kernel look at the packet. Out: MTU of the route.
+    pub mtu: u16,
+    pub ifindex: u32,
+    pub tos: u32,
+    pub src: [u32; 4],
+    /// In: destination. Out: next hop.
+    pub dst: [u32; 4],
+    pub tbid: u32,
+    pub smac: [u8; 6],
+    pub dmac: [u8; 6],
+}
+
+const _: () = assert!(size_of::<Fib>() == 64);
+
+/// A packet at a tc hook.
+#[derive(Clone, Copy)]
+pub struct Skb(pub *mut __sk_buff);
+
+/// Reads a context field in a way that LLVM neither moves nor turns into an argument of another function.
+macro_rules! field {
+    ($skb:expr, $name:ident) => {
+        // SAFETY: the kernel hands a valid context to the program.
+        unsafe { (&raw const (*$skb.0).$name).read_volatile() }
+    };
+}
+
+impl Packet for Skb {
+    #[inline(always)]
+    fn len(self) -> u32 {
+        field!(self, len)
+    }
+    #[inline(always)]
+    fn ifindex(self) -> u32 {
+        field!(self, ifindex)
+    }
+    #[inline(always)]
+    fn ingress_ifindex(self) -> u32 {
+        field!(self, ingress_ifindex)
+    }
+    #[inline(always)]
+    fn protocol(self) -> u16 {
+        field!(self, protocol) as u16
+    }
+    #[inline(always)]
+    fn ctx(self) -> *mut c_void {
+        self.0.cast()
+    }
+
+    #[inline(always)]
+    fn at<T>(self, offset: u32) -> Option<*mut T> {
+        let start = field!(self, data) as usize + offset as usize;
+        let end = field!(self, data_end) as usize;
+        if start + size_of::<T>() > end { None } else { Some(start as *mut T) }
+    }
+
+    #[inline(always)]
+    fn pull(self, len: u32) -> bool {
+        // SAFETY: the context is valid.
+        unsafe { bpf_skb_pull_data(self.0, len) == 0 }
+    }
+
+    #[inline(always)]
+    fn load<T: Copy>(self, offset: u32, to: &mut T) -> bool {
+        // SAFETY: `to` is exactly the length given.
+        unsafe { bpf_skb_load_bytes(self.0.cast(), offset, (&raw mut *to).cast(), size_of::<T>() as u32) == 0 }
+    }
+
+    #[inline(always)]
+    fn store<T: Copy>(self, offset: u32, from: &T) -> bool {
+        // SAFETY: `from` is exactly the length given; the helper only reads it.
+        unsafe {
+            bpf_skb_store_bytes(self.0, offset, (&raw const *from).cast_mut().cast(), size_of::<T>() as u32, 0) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn fix_l4_csum(self, offset: u32, kind: u64, delta: u32, old: u32, new: u32) -> bool {
+        // SAFETY: the context is valid. The helper knows about offloaded sums (CHECKSUM_PARTIAL) and does not touch
+        // them for ports, which they do not cover yet.
+        unsafe {
+            let addresses =
+                delta == 0 || bpf_l4_csum_replace(self.0, offset, 0, u64::from(delta), PSEUDO_HDR | kind) == 0;
+            let ports = old == new
+                || bpf_l4_csum_replace(self.0, offset, 0, u64::from(csum::delta(old, new)), kind) == 0;
+            addresses && ports
+        }
+    }
+
+    #[inline(always)]
+    fn resize(self, len: u32) -> bool {
+        // SAFETY: the context is valid.
+        unsafe { bpf_skb_change_tail(self.0, len, 0) == 0 }
+    }
+
+    #[inline(always)]
+    fn exceeds_mtu(self, ifindex: u32, mtu: &mut u32) -> bool {
+        *mtu = 0;
+        // SAFETY: `mtu` outlives the call.
+        unsafe { bpf_check_mtu(self.0.cast(), ifindex, &raw mut *mtu, 0, 0) > 0 }
+    }
+
+    #[inline(always)]
+    fn fib(self, params: &mut Fib) -> i64 {
+        // SAFETY: `Fib` has the layout of struct bpf_fib_lookup.
+        unsafe { bpf_fib_lookup(self.0.cast(), (&raw mut *params).cast(), size_of::<Fib>() as i32, 0) }
+    }
+
+    #[inline(always)]
+    fn send(self, ifindex: u32) -> bool {
+        // SAFETY: no pointers.
+        unsafe { bpf_redirect(ifindex, 0) == i64::from(REDIRECT) }
+    }
+
+    #[inline(always)]
+    fn send_to_neighbour(self, ifindex: u32, family: u8, next_hop: &[u32; 4]) -> bool {
+        // struct bpf_redir_neigh: a u32 family and 16 bytes of address.
+        let mut params = [u32::from(family), next_hop[0], next_hop[1], next_hop[2], next_hop[3]];
+        // SAFETY: `params` has the layout of struct bpf_redir_neigh and outlives the call.
+        unsafe {
+            bpf_redirect_neigh(
+                ifindex,
+                params.as_mut_ptr().cast::<bpf_redir_neigh>(),
+                size_of::<bpf_redir_neigh>() as i32,
+                0,
+            ) == i64::from(REDIRECT)
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Sending a packet where its row says: up the stack, or out of the device that the FIB names.
+
+use crate::config;
+use crate::family::Family;
+use crate::outcome::Outcome;
+use crate::packet::{Fib, Packet};
+use crate::steps::parse::Parsed;
+use crate::steps::reject;
+use crate::steps::rewrite::rewrite;
+use shunt_common::{Egress, Flow, Reason};
+
+/// Codes of `bpf_fib_lookup` (include/uapi/linux/bpf.h).
+const FIB_SUCCESS: i64 = 0;
+const FIB_NO_NEIGH: i64 = 7;
+const FIB_FRAG_NEEDED: i64 = 8;
+
+/// Packets no longer than this fit every link that IPv6 runs on (RFC 8200 5), so their MTU need not be asked for.
+const ALWAYS_FITS: u32 = 1280;
+
+/// Asks the FIB where a tuple goes.
+#[inline(always)]
+pub fn route<P: Packet, A: Family>(pkt: P, proto: u32, src: A, dst: A) -> (i64, Fib) {
+    let mut fib = Fib {
+        family: A::AF,
+        l4_proto: proto as u8,
+        sport: 0,
+        dport: 0,
+        mtu: 0,
+        ifindex: pkt.ifindex(),
+        tos: 0,
+        src: src.to_words(),
+        dst: dst.to_words(),
+        tbid: 0,
+        smac: [0; 6],
+        dmac: [0; 6],
+    };
+    let code = pkt.fib(&mut fib);
+    (code, fib)
+}
+
+/// Rewrites and sends by the row's cached route: the common case of an established flow.
+#[inline(always)]
+pub fn by_cache<P: Packet, A: reject::Reject>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> Outcome {
+    if p.ttl <= 1 {
+        return reject::ttl_exceeded::<P, A>(pkt);
+    }
+    let egress = row.egress;
+    let mut mtu = 0;
+    if pkt.len() > ALWAYS_FITS && pkt.exceeds_mtu(egress.ifindex, &mut mtu) {
+        return reject::too_big::<P, A>(pkt, mtu);
+    }
+    if !rewrite(pkt, p, row, 1) || !set_macs(pkt, &egress) {
+        return Outcome::Drop(Reason::RewriteFailed);
+    }
+    if pkt.send(egress.ifindex) { Outcome::Redirected } else { Outcome::Drop(Reason::NoRoute) }
+}
+
+/// Rewrites and sends by a fresh FIB answer.
+///
+/// The kernel's neighbour code sends it, not our copy of the MAC: that keeps the neighbour entry alive and finds out
+/// when a next hop has moved. Flows come here once a second, and whenever a neighbour is not resolved yet.
+#[inline(always)]
+pub fn by_fib<P: Packet, A: reject::Reject>(pkt: P, p: &Parsed<A>, row: &Flow<A>, code: i64, fib: &Fib) -> Outcome {
+    if p.ttl <= 1 {
+        return reject::ttl_exceeded::<P, A>(pkt);
+    }
+    match code {
+        FIB_SUCCESS | FIB_NO_NEIGH => {}
+        FIB_FRAG_NEEDED => return reject::too_big::<P, A>(pkt, u32::from(fib.mtu)),
+        _ => return Outcome::Drop(Reason::NoRoute),
+    }
+    if !rewrite(pkt, p, row, 1) {
+        return Outcome::Drop(Reason::RewriteFailed);
+    }
+    if pkt.send_to_neighbour(fib.ifindex, fib.family, &fib.dst) {
+        Outcome::Redirected
+    } else {
+        Outcome::Drop(Reason::NoRoute)
+    }
+}
+
+/// What to cache of a FIB answer: nothing unless the neighbour is known.
+#[inline(always)]
+pub fn cacheable(code: i64, fib: &Fib) -> Egress {
+    if code == FIB_SUCCESS {
+        Egress { ifindex: fib.ifindex, dmac: fib.dmac, smac: fib.smac }
+    } else {
+        Egress { ifindex: 0, dmac: [0; 6], smac: [0; 6] }
+    }
+}
+
+/// Whether a row's stamp is due, that is a second old.
+#[inline(always)]
+pub fn due(now: u32, stamp: u32) -> bool {
+    now.wrapping_sub(stamp) >= config::hz()
+}
+
+/// Writes the link layer addresses.
+#[inline(always)]
+fn set_macs<P: Packet>(pkt: P, egress: &Egress) -> bool {
+    let Some(macs) = pkt.at::<[[u8; 6]; 2]>(0) else { return false };
+    // SAFETY: `at` checked the bounds.
+    unsafe { *macs = [egress.dmac, egress.smac] };
+    true
+}

@@ -1,0 +1,102 @@
+//! A packet of a flow that is remembered.
+
+use crate::family::Family;
+use crate::steps::forward::due;
+use crate::steps::jiffies;
+use crate::steps::parse::Parsed;
+use shunt_common::{BackendState, Flow, flow_flag, seen, tcp};
+
+/// A flow row that is still good for a packet.
+pub struct Known<A: Family> {
+    /// The row in the map.
+    pub row: *mut Flow<A>,
+    /// The row's stamp was a second old and has been renewed: the route must be asked for again.
+    pub due: bool,
+}
+
+impl<A: Family> Known<A> {
+    /// The row.
+    #[inline(always)]
+    pub fn get(&self) -> &Flow<A> {
+        // SAFETY: a value of the flow map; the kernel keeps it in place while the program runs.
+        unsafe { &*self.row }
+    }
+    /// Whether all of these flags are set.
+    #[inline(always)]
+    pub fn has(&self, flags: u16) -> bool {
+        self.get().flags & flags == flags
+    }
+}
+
+/// Finds the row of a packet. The flow's state does not change yet: a hook may see rows that another hook serves.
+#[inline(always)]
+pub fn find<A: Family>(p: &Parsed<A>) -> Option<Known<A>> {
+    A::flow(&p.key).map(|row| Known { row, due: false })
+}
+
+/// Takes a packet into its flow: TCP state, confirmation, stamp. `None` when the flow is over and this packet starts a
+/// new one; both rows are gone then.
+#[inline(always)]
+pub fn enter<A: Family>(p: &Parsed<A>, mut known: Known<A>) -> Option<Known<A>> {
+    if over(p, known.get()) {
+        let partner = known.get().partner(p.key.proto);
+        A::remove_flow(&partner);
+        A::remove_flow(&p.key);
+        return None;
+    }
+    let said = if p.is_udp() { seen::ACK } else { tcp::seen_by(p.tcp) };
+    if known.get().seen & said != said {
+        hear(p, &mut known, said);
+    }
+    let now = jiffies();
+    if due(now, known.get().stamp) {
+        known.due = true;
+        // SAFETY: as in `get`; a race with another CPU writes nearly the same number.
+        unsafe { (*known.row).stamp = now };
+    }
+    Some(known)
+}
+
+/// Whether this packet must not follow the row: it opens a connection and the old one is closed or its backend takes no
+/// new ones, or it is a datagram to a backend that is gone. Only opening packets of the client ever pick again.
+#[inline(always)]
+fn over<A: Family>(p: &Parsed<A>, row: &Flow<A>) -> bool {
+    let opens = tcp::opens(p.tcp);
+    if row.flags & (flow_flag::REPLY | flow_flag::LOCAL_SOCKET) != 0 || !(opens || p.is_udp()) {
+        return false;
+    }
+    let state = match A::backend(row.backend) {
+        // SAFETY: a row of an array map lives as long as the program.
+        Some(backend) => unsafe {
+            let same = (*backend).addr == row.dst && (*backend).port == row.dport;
+            if same { (*backend).state } else { 0 }
+        },
+        None => 0,
+    };
+    if p.is_udp() {
+        return state == 0;
+    }
+    match tcp::phase(row.seen, row.peer_seen) {
+        tcp::Phase::Closed => true,
+        tcp::Phase::Opening => state != BackendState::Active as u8,
+        tcp::Phase::Established | tcp::Phase::Closing => false,
+    }
+}
+
+/// Notes what a direction has said for the first time, in both rows, and confirms the flow when both ends have spoken.
+#[inline(always)]
+fn hear<A: Family>(p: &Parsed<A>, known: &mut Known<A>, said: u8) {
+    // SAFETY: as in `Known::get`. Bits are only ever added; a lost race is repaired by the next such packet.
+    unsafe {
+        let row = &mut *known.row;
+        row.seen |= said;
+        let (client, backend) =
+            if row.flags & flow_flag::REPLY != 0 { (row.peer_seen, row.seen) } else { (row.seen, row.peer_seen) };
+        let confirmed = if tcp::confirmed(client, backend) { flow_flag::CONFIRMED } else { 0 };
+        row.flags |= confirmed;
+        if let Some(partner) = A::flow(&row.partner(p.key.proto)) {
+            (*partner).peer_seen |= said;
+            (*partner).flags |= confirmed;
+        }
+    }
+}

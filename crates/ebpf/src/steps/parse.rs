@@ -1,0 +1,188 @@
+//! First step: who talks to whom.
+
+use crate::family::Family;
+use crate::headers::{ETH_LEN, Ip4Header, Ip6Header, TcpHeader, UdpHeader};
+use crate::packet::Packet;
+use core::ptr::read_volatile;
+use shunt_common::{FlowKey, Ip4, Ip6, PortBe, Proto};
+
+/// What the later steps need to know of a packet.
+#[derive(Clone, Copy)]
+pub struct Parsed<A> {
+    /// Its tuple.
+    pub key: FlowKey<A>,
+    /// Offset of the transport header.
+    pub l4: u32,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// TCP flags; zero for UDP.
+    pub tcp: u8,
+    /// It is a first fragment: ports are known, but those of later fragments will not be.
+    pub fragment: bool,
+}
+
+impl<A> Parsed<A> {
+    /// Whether it is UDP.
+    #[inline(always)]
+    pub fn is_udp(&self) -> bool {
+        self.key.proto == Proto::Udp as u32
+    }
+}
+
+/// What an IP header says.
+pub struct Network<A> {
+    src: A,
+    dst: A,
+    proto: u8,
+    ttl: u8,
+    l4: u32,
+    fragment: Fragment,
+}
+
+/// Whether a packet is whole.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fragment {
+    Whole,
+    First,
+    Later,
+}
+
+/// Families know how to read their own header.
+pub trait Parse: Family {
+    /// Reads the IP header; `None` when it is cut short, not this family's, or carries what is not looked into.
+    fn network<P: Packet>(pkt: P) -> Option<Network<Self>>;
+}
+
+/// Later IPv4 fragments have an offset, all but the last have this bit (RFC 791 3.1).
+const MORE_FRAGMENTS: u16 = 0x2000;
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+
+impl Parse for Ip4 {
+    #[inline(always)]
+    fn network<P: Packet>(pkt: P) -> Option<Network<Self>> {
+        let header = reach::<P, Ip4Header>(pkt, ETH_LEN)?;
+        // SAFETY: `reach` gave a pointer to a whole header.
+        let h = unsafe { &*header };
+        let words = u32::from(h.version_ihl & 0x0f);
+        if h.version_ihl >> 4 != 4 || words < 5 {
+            return None;
+        }
+        let frag = u16::from_be(h.frag);
+        let fragment = if frag & FRAGMENT_OFFSET != 0 {
+            Fragment::Later
+        } else if frag & MORE_FRAGMENTS != 0 {
+            Fragment::First
+        } else {
+            Fragment::Whole
+        };
+        Some(Network {
+            src: Self([h.src]),
+            dst: Self([h.dst]),
+            proto: h.proto,
+            ttl: h.ttl,
+            l4: ETH_LEN + words * 4,
+            fragment,
+        })
+    }
+}
+
+/// Extension headers (RFC 8200 4) that are walked through, and how many at the most.
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const DESTINATION: u8 = 60;
+const EXTENSIONS: u32 = 4;
+
+impl Parse for Ip6 {
+    #[inline(always)]
+    fn network<P: Packet>(pkt: P) -> Option<Network<Self>> {
+        let header = reach::<P, Ip6Header>(pkt, ETH_LEN)?;
+        // SAFETY: `reach` gave a pointer to a whole header.
+        let h = unsafe { &*header };
+        if h.version_flow & 0xf0 != 0x60 {
+            return None;
+        }
+        let (src, dst, ttl) = (Self(h.src), Self(h.dst), h.hop_limit);
+        let mut next = h.next;
+        let mut l4 = ETH_LEN + Self::HEADER;
+        let mut fragment = Fragment::Whole;
+        for _ in 0..EXTENSIONS {
+            if next != HOP_BY_HOP && next != ROUTING && next != DESTINATION && next != FRAGMENT {
+                break;
+            }
+            let mut extension = [0u8; 8];
+            if !pkt.load(l4, &mut extension) {
+                return None;
+            }
+            if next == FRAGMENT {
+                let offset = u16::from_be_bytes([extension[2], extension[3]]);
+                fragment = if offset & 0xfff8 != 0 {
+                    Fragment::Later
+                } else if offset & 1 != 0 {
+                    Fragment::First
+                } else {
+                    Fragment::Whole
+                };
+                l4 += 8;
+            } else {
+                l4 += (u32::from(extension[1]) + 1) * 8;
+            }
+            next = extension[0];
+        }
+        Some(Network { src, dst, proto: next, ttl, l4, fragment })
+    }
+}
+
+/// Reads a packet; `None` when it is none of our business: another protocol, a later fragment, cut short.
+#[inline(always)]
+pub fn parse<P: Packet, A: Parse>(pkt: P) -> Option<Parsed<A>> {
+    let n = A::network(pkt)?;
+    if n.fragment == Fragment::Later {
+        return None;
+    }
+    let (ports, tcp) = match n.proto {
+        6 => {
+            let tcp = reach::<P, TcpHeader>(pkt, n.l4)?;
+            // SAFETY: `reach` gave a pointer to a whole header. Sport and dport are read as one word.
+            unsafe { (read_volatile(tcp.cast::<u32>()), (*tcp).flags) }
+        }
+        17 => {
+            let udp = reach::<P, UdpHeader>(pkt, n.l4)?;
+            // SAFETY: as above.
+            unsafe { (read_volatile(udp.cast::<u32>()), 0) }
+        }
+        _ => return None,
+    };
+    let key = FlowKey {
+        src: n.src,
+        dst: n.dst,
+        sport: PortBe(ports as u16),
+        dport: PortBe((ports >> 16) as u16),
+        proto: u32::from(n.proto),
+    };
+    Some(Parsed { key, l4: n.l4, ttl: n.ttl, tcp, fragment: n.fragment == Fragment::First })
+}
+
+/// A header that may lie beyond the linear part of the packet, which is then extended.
+#[inline(always)]
+pub fn reach<P: Packet, T>(pkt: P, offset: u32) -> Option<*mut T> {
+    // The verifier wants a bound on a packet offset that came from the packet.
+    let offset = bounded(offset);
+    if let Some(header) = pkt.at::<T>(offset) {
+        return Some(header);
+    }
+    let end = offset + size_of::<T>() as u32;
+    if end > pkt.len() || !pkt.pull(end) {
+        return None;
+    }
+    pkt.at::<T>(offset)
+}
+
+/// The same offset, with an upper bound that the compiler cannot reason away.
+#[inline(always)]
+pub fn bounded(offset: u32) -> u32 {
+    let mut offset = offset;
+    // SAFETY: a register move.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) offset, options(pure, nomem, nostack, preserves_flags)) };
+    offset & 0x7ff
+}

@@ -1,0 +1,53 @@
+//! Choosing a backend of a pool.
+
+use crate::family::Family;
+use crate::maps::POOL;
+use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
+use shunt_common::{Backend, Pool, Reason, maps::POOL_LANES};
+
+/// A chosen backend.
+#[derive(Clone, Copy)]
+pub struct Pick<A: Family> {
+    /// Its id.
+    pub id: u32,
+    /// Its row, as it was when chosen.
+    pub backend: Backend<A>,
+}
+
+/// A number to pick with that is new for every flow.
+#[inline(always)]
+pub fn random() -> u32 {
+    // SAFETY: no arguments.
+    unsafe { bpf_get_prandom_u32() }
+}
+
+/// The backend in the slot that `number`, spread over the pool, falls on.
+///
+/// An empty pool is [`Reason::NoBackend`]; a slot whose backend has no state is [`Reason::StaleBackend`].
+#[inline(always)]
+pub fn pick<A: Family>(pool: Pool, number: u32) -> Result<Pick<A>, Reason> {
+    if pool.len == 0 {
+        return Err(Reason::NoBackend);
+    }
+    let slot = pool.offset + ((u64::from(number) * u64::from(pool.len)) >> 32) as u32;
+    let id = slot_id(slot).ok_or(Reason::StaleBackend)?;
+    let row = A::backend(id).ok_or(Reason::StaleBackend)?;
+    // SAFETY: a row of an array map lives as long as the program.
+    let backend = unsafe { *row };
+    if backend.state == 0 {
+        return Err(Reason::StaleBackend);
+    }
+    Ok(Pick { id, backend })
+}
+
+/// The backend id in a pool slot.
+#[inline(always)]
+fn slot_id(slot: u32) -> Option<u32> {
+    let block = POOL.get_ptr(slot / POOL_LANES as u32)?;
+    let mut lane = slot as usize;
+    // SAFETY: a register move; it keeps LLVM from dropping the mask that the verifier needs.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) lane, options(pure, nomem, nostack, preserves_flags)) };
+    lane &= POOL_LANES - 1;
+    // SAFETY: `lane` is below POOL_LANES, and the block is that many words.
+    Some(unsafe { *block.cast::<u32>().add(lane) })
+}
