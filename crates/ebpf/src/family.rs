@@ -1,6 +1,7 @@
 //! What differs between IPv4 and IPv6, so that nothing else has to.
 
 use crate::headers::{Ip4Header, Ip6Header};
+use crate::maps::Scratch;
 use crate::{config, maps, packet};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use shunt_common::{
@@ -36,6 +37,8 @@ pub trait Family: Addr {
     fn remove_flow(key: &FlowKey<Self>);
     /// A slot of this CPU's ring of unconfirmed flows.
     fn ring(slot: u32) -> Option<*mut FlowKey<Self>>;
+    /// This CPU's room for a flow in the making.
+    fn scratch() -> Option<*mut Scratch<Self>>;
     /// A device's address of this family.
     fn device_addr(device: &Device) -> Self;
     /// The node's address of this family.
@@ -47,7 +50,7 @@ pub trait Family: Addr {
 }
 
 macro_rules! family_maps {
-    ($frontends:ident, $backends:ident, $flows:ident, $ring:ident) => {
+    ($frontends:ident, $backends:ident, $flows:ident, $ring:ident, $scratch:ident) => {
         #[inline(always)]
         fn frontend(key: &FrontendKey<Self>) -> Option<*const Frontend> {
             maps::$frontends.get_ptr(key)
@@ -73,6 +76,10 @@ macro_rules! family_maps {
         fn ring(slot: u32) -> Option<*mut FlowKey<Self>> {
             maps::$ring.get_ptr_mut(slot)
         }
+        #[inline(always)]
+        fn scratch() -> Option<*mut Scratch<Self>> {
+            maps::$scratch.get_ptr_mut(0)
+        }
     };
 }
 
@@ -84,7 +91,7 @@ impl Family for Ip4 {
     const HEADER: u32 = 20;
     type Header = Ip4Header;
 
-    family_maps!(FRONTENDS4, BACKENDS4, FLOWS4, RING4);
+    family_maps!(FRONTENDS4, BACKENDS4, FLOWS4, RING4, SCRATCH4);
 
     #[inline(always)]
     fn to_words(self) -> [u32; 4] {
@@ -121,7 +128,7 @@ impl Family for Ip6 {
     const HEADER: u32 = 40;
     type Header = Ip6Header;
 
-    family_maps!(FRONTENDS6, BACKENDS6, FLOWS6, RING6);
+    family_maps!(FRONTENDS6, BACKENDS6, FLOWS6, RING6, SCRATCH6);
 
     #[inline(always)]
     fn to_words(self) -> [u32; 4] {

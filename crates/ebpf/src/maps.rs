@@ -3,10 +3,28 @@
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG};
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, SkStorage};
 use aya_ebpf::macros::btf_map;
+use crate::packet::Fib;
+use crate::steps::reserve::Wanted;
 use shunt_common::{
     Backend, Counter, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, Reason, SockPeer, SockPeers,
     maps::{FLOW_ROWS, LB_MAP_MAX, POOL_LANES, RING_SLOTS},
 };
+
+/// Room for a flow in the making. The 512 bytes of stack serve a whole chain of calls, and two IPv6 rows would take
+/// half of them.
+#[repr(C)]
+pub struct Scratch<A> {
+    /// The row that is written: first the reply's, then the forward one.
+    pub row: Flow<A>,
+    /// The reply's tuple.
+    pub reply: FlowKey<A>,
+    /// The flow that is wanted.
+    pub wanted: Wanted<A>,
+    /// Question to the FIB, and its answer.
+    pub fib: Fib,
+    /// An answer in the making, from the IP header on: at most IPv6, ICMPv6 and 48 bytes that it quotes.
+    pub answer: [u32; 24],
+}
 
 /// Only the agent writes; allocated as it fills.
 const AGENT: usize = (BPF_F_RDONLY_PROG | BPF_F_NO_PREALLOC) as usize;
@@ -49,5 +67,9 @@ pub static COUNTER: PerCpuArray<Counter, COUNTERS> = PerCpuArray::new();
 pub static SOCK_PEER: SkStorage<SockPeer> = SkStorage::new();
 #[btf_map(name = "sock_peers")]
 pub static SOCK_PEERS: SkStorage<SockPeers> = SkStorage::new();
+#[btf_map(name = "scratch4")]
+pub static SCRATCH4: PerCpuArray<Scratch<Ip4>, 1> = PerCpuArray::new();
+#[btf_map(name = "scratch6")]
+pub static SCRATCH6: PerCpuArray<Scratch<Ip6>, 1> = PerCpuArray::new();
 #[btf_map(name = "reply_tokens")]
 pub static REPLY_TOKENS: PerCpuArray<u64, 1> = PerCpuArray::new();

@@ -6,9 +6,8 @@ use crate::outcome::Outcome;
 use crate::packet::Packet;
 use crate::steps::parse::{Parse, parse};
 use crate::steps::rewrite::rewrite;
-use crate::steps::start;
 use aya_ebpf::bindings::__sk_buff;
-use shunt_common::{Direction, Flow, Ip4, Ip6, Reason};
+use shunt_common::{Direction, Egress, Flow, Ip4, Ip6, Reason};
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "classifier")]
@@ -26,7 +25,14 @@ fn bare<P: Packet, A: Parse>(pkt: P) -> Outcome {
         sport: p.key.sport,
         dport: p.key.dport,
         delta: u32::MAX,
-        ..start::empty::<A>()
+        stamp: 0,
+        service: 0,
+        backend: 0,
+        ring: 0,
+        flags: 0,
+        seen: 0,
+        peer_seen: 0,
+        egress: Egress { ifindex: 0, dmac: [0; 6], smac: [0; 6] },
     };
     if rewrite(pkt, &p, &row, 0) && pkt.send(pkt.ifindex()) {
         Outcome::Redirected

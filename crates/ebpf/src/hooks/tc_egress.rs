@@ -4,9 +4,9 @@ use crate::family::Family;
 use crate::hooks::by_family;
 use crate::outcome::Outcome;
 use crate::packet::Packet;
-use crate::steps::parse::{Parse, parse};
+use crate::steps::parse::{Parse, Parsed, parse};
 use crate::steps::rewrite::rewrite;
-use crate::steps::{known, local_socket, start};
+use crate::steps::{known, local_socket};
 use aya_ebpf::bindings::__sk_buff;
 use shunt_common::{Direction, Ip4, Ip6, Reason, flow_flag};
 
@@ -36,7 +36,8 @@ fn egress<P: Packet, A: Parse>(pkt: P) -> Outcome {
 
 /// A packet of no flow: only a clash with a SNAT flow concerns us.
 #[inline(always)]
-fn strangers<P: Packet, A: Family>(pkt: P, p: &crate::steps::parse::Parsed<A>) -> Outcome {
-    let mut row = start::empty::<A>();
-    local_socket::move_aside(pkt, p, &mut row).unwrap_or(Outcome::Pass)
+fn strangers<P: Packet, A: Family>(pkt: P, p: &Parsed<A>) -> Outcome {
+    let Some(scratch) = A::scratch() else { return Outcome::Pass };
+    // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
+    local_socket::move_aside(pkt, p, unsafe { &mut *scratch }).unwrap_or(Outcome::Pass)
 }

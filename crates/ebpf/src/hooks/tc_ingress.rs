@@ -51,8 +51,11 @@ fn go_on<P: Packet, A: Parse + Reject>(pkt: P, p: &Parsed<A>, known: &Known<A>) 
     if known.get().egress.ifindex != 0 && !known.due {
         return forward::by_cache(pkt, p, known.get());
     }
-    let (code, fib) = forward::route::<P, A>(pkt, p.key.proto, A::ZERO, known.get().dst);
+    let Some(scratch) = A::scratch() else { return Outcome::Drop(Reason::NoRoute) };
+    // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
+    let fib = unsafe { &mut (*scratch).fib };
+    let code = forward::route(pkt, p.key.proto, known.get().dst, fib);
     // SAFETY: a value of the flow map; at worst another CPU writes the answer it got at the same moment.
-    unsafe { (*known.row).egress = forward::cacheable(code, &fib) };
-    forward::by_fib(pkt, p, known.get(), code, &fib)
+    unsafe { (*known.row).egress = forward::cacheable(code, fib) };
+    forward::by_fib(pkt, p, known.get(), code, fib)
 }

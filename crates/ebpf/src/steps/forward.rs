@@ -17,10 +17,10 @@ const FIB_FRAG_NEEDED: i64 = 8;
 /// Packets no longer than this fit every link that IPv6 runs on (RFC 8200 5), so their MTU need not be asked for.
 const ALWAYS_FITS: u32 = 1280;
 
-/// Asks the FIB where a tuple goes.
+/// Asks the FIB where a packet to `dst` goes; the answer is left in `fib`.
 #[inline(always)]
-pub fn route<P: Packet, A: Family>(pkt: P, proto: u32, src: A, dst: A) -> (i64, Fib) {
-    let mut fib = Fib {
+pub fn route<P: Packet, A: Family>(pkt: P, proto: u32, dst: A, fib: &mut Fib) -> i64 {
+    *fib = Fib {
         family: A::AF,
         l4_proto: proto as u8,
         sport: 0,
@@ -28,14 +28,13 @@ pub fn route<P: Packet, A: Family>(pkt: P, proto: u32, src: A, dst: A) -> (i64, 
         mtu: 0,
         ifindex: pkt.ifindex(),
         tos: 0,
-        src: src.to_words(),
+        src: [0; 4],
         dst: dst.to_words(),
         tbid: 0,
         smac: [0; 6],
         dmac: [0; 6],
     };
-    let code = pkt.fib(&mut fib);
-    (code, fib)
+    pkt.fib(fib)
 }
 
 /// Rewrites and sends by the row's cached route: the common case of an established flow.

@@ -2,6 +2,7 @@
 
 use crate::config;
 use crate::family::Family;
+use crate::maps::Scratch;
 use crate::outcome::{Outcome, count};
 use crate::packet::Packet;
 use crate::steps::parse::Parsed;
@@ -9,7 +10,7 @@ use crate::steps::reserve::{Wanted, reserve};
 use crate::steps::rewrite::rewrite;
 use aya_ebpf::bindings::bpf_sock_tuple;
 use aya_ebpf::helpers::generated::{bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp};
-use shunt_common::{Backend, Direction, Flow, FlowKey, Proto, Reason, flow_flag, tcp};
+use shunt_common::{Backend, Direction, FlowKey, Proto, Reason, flow_flag, tcp};
 
 /// Look in the network namespace of the packet's device.
 const THIS_NETNS: u64 = u64::MAX;
@@ -38,7 +39,7 @@ pub fn owns<P: Packet, A: Family>(pkt: P, key: &FlowKey<A>) -> bool {
 /// A packet that a socket of this node sends on a tuple that a SNAT flow already has: the socket came later, so it gets
 /// another port on the wire. `None` when there is no such clash.
 #[inline(always)]
-pub fn move_aside<P: Packet, A: Family>(pkt: P, p: &Parsed<A>, row: &mut Flow<A>) -> Option<Outcome> {
+pub fn move_aside<P: Packet, A: Family>(pkt: P, p: &Parsed<A>, scratch: &mut Scratch<A>) -> Option<Outcome> {
     let port = p.key.sport.host();
     let may_clash = pkt.ingress_ifindex() == 0
         && (port >= config::snat_min() && port <= config::snat_max())
@@ -51,7 +52,7 @@ pub fn move_aside<P: Packet, A: Family>(pkt: P, p: &Parsed<A>, row: &mut Flow<A>
     if unsafe { (*reply).flags } & (flow_flag::SNAT | flow_flag::REPLY) != flow_flag::SNAT | flow_flag::REPLY {
         return None;
     }
-    let wanted = Wanted {
+    scratch.wanted = Wanted {
         src: p.key.src,
         backend: Backend { addr: p.key.dst, port: p.key.dport, ..Backend::ZERO },
         id: 0,
@@ -59,8 +60,8 @@ pub fn move_aside<P: Packet, A: Family>(pkt: P, p: &Parsed<A>, row: &mut Flow<A>
         flags: flow_flag::SNAT | flow_flag::LOCAL_SOCKET,
     };
     count(Reason::LocalSocketMoved, Direction::Egress, pkt.len());
-    Some(match reserve(pkt, p, &wanted, row) {
-        Ok(()) if rewrite(pkt, p, row, 0) => Outcome::Stack,
+    Some(match reserve(pkt, p, scratch) {
+        Ok(()) if rewrite(pkt, p, &scratch.row, 0) => Outcome::Stack,
         Ok(()) => Outcome::Drop(Reason::RewriteFailed),
         Err(_) => Outcome::Drop(Reason::SnatExhausted),
     })

@@ -1,7 +1,7 @@
 //! Answers that we make ourselves: TCP resets and ICMP errors. Never silence, never a flood.
 
 use crate::family::Family;
-use crate::headers::{ETH_LEN, Ip4Header, Ip6Header, TcpHeader};
+use crate::headers::{ETH_LEN, TcpHeader};
 use crate::maps::REPLY_TOKENS;
 use crate::outcome::Outcome;
 use crate::packet::Packet;
@@ -15,19 +15,20 @@ const REPLIES_PER_SECOND: u32 = 1000;
 
 /// An ICMP error; the numbers differ between the families.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Error {
     /// Nobody listens (RFC 792 type 3 code 3, RFC 4443 type 1 code 4).
     PortUnreachable,
     /// Time exceeded (type 11 code 0, type 3 code 0).
     TtlExceeded,
-    /// Too big for the next link, with its MTU (RFC 1191: type 3 code 4; RFC 4443: type 2).
-    TooBig(u32),
+    /// Too big for the next link (RFC 1191: type 3 code 4; RFC 4443: type 2).
+    TooBig,
 }
 
 /// Families know how to answer.
 pub trait Reject: Family {
-    /// Turns the packet into an ICMP error to its sender.
-    fn icmp<P: Packet>(pkt: P, error: Error) -> bool;
+    /// Turns the packet into an ICMP error to its sender. `mtu` is for [`Error::TooBig`] alone.
+    fn icmp<P: Packet>(pkt: P, error: Error, mtu: u32) -> bool;
     /// Turns a TCP segment into the reset that answers it (RFC 9293 3.5.2).
     fn reset<P: Packet>(pkt: P, l4: u32) -> bool;
 }
@@ -36,7 +37,7 @@ pub trait Reject: Family {
 #[inline(always)]
 pub fn no_backend<P: Packet, A: Reject>(pkt: P, p: &Parsed<A>) -> Outcome {
     if p.is_udp() {
-        return answer(pkt, Reason::NoBackend, A::icmp(pkt, Error::PortUnreachable));
+        return answer(pkt, Reason::NoBackend, A::icmp(pkt, Error::PortUnreachable, 0));
     }
     if p.tcp & tcp::RST != 0 {
         return Outcome::Drop(Reason::NoBackend);
@@ -47,13 +48,13 @@ pub fn no_backend<P: Packet, A: Reject>(pkt: P, p: &Parsed<A>) -> Outcome {
 /// The hop limit ran out at this node.
 #[inline(always)]
 pub fn ttl_exceeded<P: Packet, A: Reject>(pkt: P) -> Outcome {
-    answer(pkt, Reason::TtlExceeded, A::icmp(pkt, Error::TtlExceeded))
+    answer(pkt, Reason::TtlExceeded, A::icmp(pkt, Error::TtlExceeded, 0))
 }
 
 /// The packet does not fit the link that it must take.
 #[inline(always)]
 pub fn too_big<P: Packet, A: Reject>(pkt: P, mtu: u32) -> Outcome {
-    answer(pkt, Reason::TooBig, A::icmp(pkt, Error::TooBig(mtu)))
+    answer(pkt, Reason::TooBig, A::icmp(pkt, Error::TooBig, mtu))
 }
 
 /// Sends a packet that was turned into an answer back where it came from.
@@ -98,38 +99,73 @@ fn swap_macs<P: Packet>(pkt: P) -> bool {
     true
 }
 
-/// Sum of 32-bit words.
+/// Room for an answer, in words from its IP header on.
+type Answer = [u32; 24];
+
 #[inline(always)]
-fn sum<const N: usize>(words: &[u32; N]) -> u32 {
+fn room<A: Family>() -> Option<&'static mut Answer> {
+    let scratch = A::scratch()?;
+    // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
+    Some(unsafe { &mut (*scratch).answer })
+}
+
+/// Copies `N` words of the packet's IP header and beyond to word `AT`.
+#[inline(always)]
+fn load_at<P: Packet, const AT: usize, const N: usize>(pkt: P, answer: &mut Answer) -> bool {
+    const { assert!(AT + N <= 24) };
+    // SAFETY: the words lie within the answer.
+    pkt.load(ETH_LEN, unsafe { &mut *answer.as_mut_ptr().add(AT).cast::<[u32; N]>() })
+}
+
+/// Writes the first `N` words over the packet from its IP header on.
+#[inline(always)]
+fn store<P: Packet, const N: usize>(pkt: P, answer: &Answer) -> bool {
+    const { assert!(N <= 24) };
+    // SAFETY: the words lie within the answer.
+    pkt.store(ETH_LEN, unsafe { &*answer.as_ptr().cast::<[u32; N]>() })
+}
+
+/// Sum of `N` words from word `AT` on.
+#[inline(always)]
+fn sum<const AT: usize, const N: usize>(answer: &Answer) -> u32 {
     let mut total = 0;
-    let mut i = 0;
-    while i < N {
-        total = csum::add(total, words[i]);
+    let mut i = AT;
+    while i < AT + N {
+        total = csum::add(total, answer[i]);
         i += 1;
     }
     total
 }
 
-/// Length of an offset-free answer: what precedes its payload is always 20 or 40 bytes of IP header.
+/// Bytes of a reset: a TCP header without options.
 const RST_LEN: u32 = size_of::<TcpHeader>() as u32;
 
-/// The words of a reset that answers a segment, with its checksum for a pseudo-header that sums to `pseudo`.
+const NO_SEGMENT: TcpHeader =
+    TcpHeader { sport: 0, dport: 0, seq: 0, ack: 0, offset: 0, flags: 0, window: 0, check: 0, urgent: 0 };
+
+/// Writes the reset that answers a segment of `length` bytes at word `AT`; `addresses` is the sum of both addresses.
 ///
-/// `offloaded`: the segment's own sum was left to the NIC (CHECKSUM_PARTIAL), and the kernel will complete ours as well:
-/// then the field must hold the pseudo-header's sum only.
+/// When the segment's own sum was left to the NIC (CHECKSUM_PARTIAL: the field holds the pseudo-header's sum only), the
+/// kernel will complete ours as well, so the field must hold no more than that either.
 #[inline(always)]
-fn reset_words(t: &TcpHeader, payload: u32, pseudo: u32, offloaded: bool) -> [u32; 5] {
+fn reset_words<const AT: usize>(answer: &mut Answer, t: &TcpHeader, length: u32, addresses: u32) {
+    let offloaded = t.check == csum::fold(csum::add(addresses, pseudo_tail(length, Proto::Tcp)));
     let (seq, ack, flags) = if t.flags & tcp::ACK != 0 {
         (t.ack, 0, tcp::RST)
     } else {
-        let length = payload + u32::from(t.flags & tcp::SYN != 0) + u32::from(t.flags & tcp::FIN != 0);
-        (0, u32::from_be(t.seq).wrapping_add(length).to_be(), tcp::RST | tcp::ACK)
+        let payload = length.wrapping_sub(u32::from(t.offset >> 4) * 4);
+        let space = payload + u32::from(t.flags & tcp::SYN != 0) + u32::from(t.flags & tcp::FIN != 0);
+        (0, u32::from_be(t.seq).wrapping_add(space).to_be(), tcp::RST | tcp::ACK)
     };
-    let ports = u32::from(t.dport) | u32::from(t.sport) << 16;
+    answer[AT] = u32::from(t.dport) | u32::from(t.sport) << 16;
+    answer[AT + 1] = seq;
+    answer[AT + 2] = ack;
     // Data offset 5 in the high nibble of byte 12, flags in byte 13, window 0.
-    let mut words = [ports, seq, ack, 0x50 | u32::from(flags) << 8, 0];
-    words[4] = u32::from(if offloaded { csum::fold(pseudo) } else { !csum::fold(csum::add(sum(&words), pseudo)) });
-    words
+    answer[AT + 3] = 0x50 | u32::from(flags) << 8;
+    answer[AT + 4] = 0;
+    let pseudo = csum::add(addresses, pseudo_tail(RST_LEN, Proto::Tcp));
+    let whole = !csum::fold(csum::add(sum::<AT, 5>(answer), pseudo));
+    answer[AT + 4] = u32::from(if offloaded { csum::fold(pseudo) } else { whole });
 }
 
 /// Sum of a pseudo-header's length and protocol, in memory order.
@@ -140,114 +176,97 @@ fn pseudo_tail(len: u32, proto: Proto) -> u32 {
 
 impl Reject for Ip4 {
     #[inline(never)]
-    fn icmp<P: Packet>(pkt: P, error: Error) -> bool {
-        let mut quoted = [0u32; 7];
-        if !pkt.load(ETH_LEN, &mut quoted) {
+    fn icmp<P: Packet>(pkt: P, error: Error, mtu: u32) -> bool {
+        let Some(answer) = room::<Self>() else { return false };
+        // Quoted from word 7 on: the IP header and 8 bytes of what it carried.
+        if !load_at::<P, 7, 7>(pkt, answer) {
             return false;
         }
         let (kind, rest) = match error {
             Error::PortUnreachable => (0x0303, 0),
             Error::TtlExceeded => (0x000b, 0),
-            Error::TooBig(mtu) => (0x0403, u32::from((mtu as u16).to_be()) << 16),
+            Error::TooBig => (0x0403, u32::from((mtu as u16).to_be()) << 16),
         };
-        let check = !csum::fold(csum::add(sum(&quoted), csum::add(kind, rest)));
-        let (src, dst) = (quoted[4], quoted[3]);
-        let mut packet = [0u32; 14];
-        packet[..5].copy_from_slice(&ip4_header(src, dst, 36, Proto::Icmp));
-        packet[5] = kind | u32::from(check) << 16;
-        packet[6] = rest;
-        packet[7..].copy_from_slice(&quoted);
-        pkt.resize(ETH_LEN + 56) && pkt.store(ETH_LEN, &packet)
+        let check = !csum::fold(csum::add(sum::<7, 7>(answer), csum::add(kind, rest)));
+        let (src, dst) = (answer[11], answer[10]);
+        ip4_header(answer, src, dst, 36, Proto::Icmp);
+        answer[5] = kind | u32::from(check) << 16;
+        answer[6] = rest;
+        pkt.resize(ETH_LEN + 56) && store::<P, 14>(pkt, answer)
     }
 
     #[inline(never)]
     fn reset<P: Packet>(pkt: P, l4: u32) -> bool {
-        let mut ip = Ip4Header { version_ihl: 0, tos: 0, total_len: 0, id: 0, frag: 0, ttl: 0, proto: 0, check: 0, src: 0, dst: 0 };
-        let mut t = TcpHeader { sport: 0, dport: 0, seq: 0, ack: 0, offset: 0, flags: 0, window: 0, check: 0, urgent: 0 };
-        if !pkt.load(ETH_LEN, &mut ip) || !pkt.load(l4, &mut t) {
+        let Some(answer) = room::<Self>() else { return false };
+        let mut t = NO_SEGMENT;
+        if !load_at::<P, 0, 5>(pkt, answer) || !pkt.load(l4, &mut t) {
             return false;
         }
-        let segment = u32::from(u16::from_be(ip.total_len)).wrapping_sub(l4 - ETH_LEN);
-        let addresses = csum::add(ip.src, ip.dst);
-        let offloaded = t.check == csum::fold(csum::add(addresses, pseudo_tail(segment, Proto::Tcp)));
-        let payload = segment.wrapping_sub(u32::from(t.offset >> 4) * 4);
-        let mut packet = [0u32; 10];
-        packet[..5].copy_from_slice(&ip4_header(ip.dst, ip.src, RST_LEN, Proto::Tcp));
-        let pseudo = csum::add(addresses, pseudo_tail(RST_LEN, Proto::Tcp));
-        packet[5..].copy_from_slice(&reset_words(&t, payload, pseudo, offloaded));
-        pkt.resize(ETH_LEN + 40) && pkt.store(ETH_LEN, &packet)
+        let segment = u32::from(u16::from_be((answer[0] >> 16) as u16)).wrapping_sub(l4 - ETH_LEN);
+        let (src, dst) = (answer[4], answer[3]);
+        ip4_header(answer, src, dst, RST_LEN, Proto::Tcp);
+        reset_words::<5>(answer, &t, segment, csum::add(src, dst));
+        pkt.resize(ETH_LEN + 40) && store::<P, 10>(pkt, answer)
     }
 }
 
 /// An IPv4 header without options, do not fragment, TTL 64.
 #[inline(always)]
-fn ip4_header(src: u32, dst: u32, payload: u32, proto: Proto) -> [u32; 5] {
-    let total = u32::from(((payload + 20) as u16).to_be()) << 16;
-    let mut words = [0x45 | total, 0x0040_0000, 64 | (proto as u32) << 8, src, dst];
-    let check = !csum::fold(sum(&words));
-    words[2] |= u32::from(check) << 16;
-    words
+fn ip4_header(answer: &mut Answer, src: u32, dst: u32, payload: u32, proto: Proto) {
+    answer[0] = 0x45 | u32::from(((payload + 20) as u16).to_be()) << 16;
+    answer[1] = 0x40 << 16;
+    answer[2] = 64 | (proto as u32) << 8;
+    answer[3] = src;
+    answer[4] = dst;
+    answer[2] |= u32::from(!csum::fold(sum::<0, 5>(answer))) << 16;
 }
 
 impl Reject for Ip6 {
     #[inline(never)]
-    fn icmp<P: Packet>(pkt: P, error: Error) -> bool {
-        let mut quoted = [0u32; 12];
-        if !pkt.load(ETH_LEN, &mut quoted) {
+    fn icmp<P: Packet>(pkt: P, error: Error, mtu: u32) -> bool {
+        let Some(answer) = room::<Self>() else { return false };
+        // Quoted from word 12 on: the IP header and 8 bytes of what it carried.
+        if !load_at::<P, 12, 12>(pkt, answer) {
             return false;
         }
         let (kind, rest) = match error {
             Error::PortUnreachable => (0x0401, 0),
             Error::TtlExceeded => (0x0003, 0),
-            Error::TooBig(mtu) => (0x0002, mtu.to_be()),
+            Error::TooBig => (0x0002, mtu.to_be()),
         };
-        let mut packet = [0u32; 24];
-        ip6_header(&mut packet, 56, Proto::Icmp6);
-        let mut addresses = 0;
-        let mut i = 0;
-        while i < 4 {
-            packet[2 + i] = quoted[6 + i];
-            packet[6 + i] = quoted[2 + i];
-            addresses = csum::add(addresses, csum::add(quoted[2 + i], quoted[6 + i]));
-            i += 1;
-        }
-        let pseudo = csum::add(addresses, pseudo_tail(56, Proto::Icmp6));
-        let check = !csum::fold(csum::add(csum::add(sum(&quoted), pseudo), csum::add(kind, rest)));
-        packet[10] = kind | u32::from(check) << 16;
-        packet[11] = rest;
-        packet[12..].copy_from_slice(&quoted);
-        pkt.resize(ETH_LEN + 96) && pkt.store(ETH_LEN, &packet)
+        ip6_header::<14>(answer, 56, Proto::Icmp6);
+        let pseudo = csum::add(sum::<2, 8>(answer), pseudo_tail(56, Proto::Icmp6));
+        let check = !csum::fold(csum::add(csum::add(sum::<12, 12>(answer), pseudo), csum::add(kind, rest)));
+        answer[10] = kind | u32::from(check) << 16;
+        answer[11] = rest;
+        pkt.resize(ETH_LEN + 96) && store::<P, 24>(pkt, answer)
     }
 
     #[inline(never)]
     fn reset<P: Packet>(pkt: P, l4: u32) -> bool {
-        let mut ip = Ip6Header { version_flow: 0, payload_len: 0, next: 0, hop_limit: 0, src: [0; 4], dst: [0; 4] };
-        let mut t = TcpHeader { sport: 0, dport: 0, seq: 0, ack: 0, offset: 0, flags: 0, window: 0, check: 0, urgent: 0 };
-        if !pkt.load(ETH_LEN, &mut ip) || !pkt.load(l4, &mut t) {
+        let Some(answer) = room::<Self>() else { return false };
+        let mut t = NO_SEGMENT;
+        // The segment's own header goes where the answer has room for it, behind what is written.
+        if !load_at::<P, 12, 10>(pkt, answer) || !pkt.load(l4, &mut t) {
             return false;
         }
-        let segment = u32::from(u16::from_be(ip.payload_len)).wrapping_sub(l4 - ETH_LEN - Self::HEADER);
-        let mut packet = [0u32; 15];
-        ip6_header(&mut packet, RST_LEN, Proto::Tcp);
-        let mut addresses = 0;
-        let mut i = 0;
-        while i < 4 {
-            packet[2 + i] = ip.dst[i];
-            packet[6 + i] = ip.src[i];
-            addresses = csum::add(addresses, csum::add(ip.src[i], ip.dst[i]));
-            i += 1;
-        }
-        let offloaded = t.check == csum::fold(csum::add(addresses, pseudo_tail(segment, Proto::Tcp)));
-        let payload = segment.wrapping_sub(u32::from(t.offset >> 4) * 4);
-        let pseudo = csum::add(addresses, pseudo_tail(RST_LEN, Proto::Tcp));
-        packet[10..].copy_from_slice(&reset_words(&t, payload, pseudo, offloaded));
-        pkt.resize(ETH_LEN + 60) && pkt.store(ETH_LEN, &packet)
+        let segment = u32::from(u16::from_be(answer[13] as u16)).wrapping_sub(l4 - ETH_LEN - Self::HEADER);
+        ip6_header::<14>(answer, RST_LEN, Proto::Tcp);
+        let addresses = sum::<2, 8>(answer);
+        reset_words::<10>(answer, &t, segment, addresses);
+        pkt.resize(ETH_LEN + 60) && store::<P, 15>(pkt, answer)
     }
 }
 
-/// The first two words of an IPv6 header, hop limit 64; addresses are the caller's.
+/// An IPv6 header, hop limit 64, from the target of the one whose addresses begin at word `FROM` back to its source.
 #[inline(always)]
-fn ip6_header<const N: usize>(packet: &mut [u32; N], payload: u32, proto: Proto) {
-    packet[0] = 0x60;
-    packet[1] = u32::from((payload as u16).to_be()) | (proto as u32) << 16 | 64 << 24;
+fn ip6_header<const FROM: usize>(answer: &mut Answer, payload: u32, proto: Proto) {
+    answer[0] = 0x60;
+    answer[1] = u32::from((payload as u16).to_be()) | (proto as u32) << 16 | 64 << 24;
+    let mut i = 0;
+    while i < 4 {
+        answer[2 + i] = answer[FROM + 4 + i];
+        answer[6 + i] = answer[FROM + i];
+        i += 1;
+    }
 }

@@ -2,14 +2,19 @@
 
 use crate::config;
 use crate::family::Family;
+use crate::maps::Scratch;
 use crate::outcome::count;
 use crate::packet::Packet;
 use crate::steps::parse::Parsed;
 use crate::steps::{jiffies, local_socket, pick, ring};
-use shunt_common::{Backend, Direction, Egress, Flow, FlowKey, PortBe, Reason, csum, flow_flag, seen, snat, tcp};
+use aya_ebpf::helpers::generated::bpf_loop;
+use core::ffi::c_void;
+use shunt_common::{Backend, Direction, Egress, FlowKey, PortBe, Reason, csum, flow_flag, seen, snat, tcp};
 
 /// The flow that is wanted.
-pub struct Wanted<A: Family> {
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Wanted<A> {
     /// Source after rewriting: the client's address, or the node's for SNAT.
     pub src: A,
     /// Destination after rewriting.
@@ -36,91 +41,124 @@ pub enum Refused {
 /// `-EEXIST` from a map update that must not overwrite.
 const EEXIST: i32 = -17;
 
-/// Reserves a pair: the reply row first, which no other flow may have, then the forward row, which is written to
-/// `forward` too. A failure leaves nothing behind.
+/// Reserves a pair: the reply row first, which no other flow may have, then the forward row, which is left in `scratch`
+/// for the packet at hand. A failure leaves nothing behind.
 #[inline(never)]
 pub fn reserve<P: Packet, A: Family>(
     pkt: P,
     p: &Parsed<A>,
-    wanted: &Wanted<A>,
-    forward: &mut Flow<A>,
+    scratch: &mut Scratch<A>,
 ) -> Result<(), Refused> {
     let said = if p.is_udp() { seen::ACK } else { tcp::seen_by(p.tcp) };
-    *forward = Flow {
-        src: p.key.dst,
-        dst: p.key.src,
-        sport: p.key.dport,
-        dport: p.key.sport,
-        delta: csum::add(
-            csum::delta_words(wanted.backend.addr.words(), p.key.dst.words()),
-            csum::delta_words(wanted.src.words(), p.key.src.words()),
-        ),
-        stamp: jiffies(),
-        service: wanted.service,
-        backend: wanted.id,
-        ring: 0,
-        flags: wanted.flags | flow_flag::REPLY,
-        seen: 0,
-        peer_seen: said,
-        egress: Egress { ifindex: 0, dmac: [0; 6], smac: [0; 6] },
-    };
-    let mut reply_key = FlowKey {
+    let wanted = &scratch.wanted;
+    let row = &mut scratch.row;
+    row.src = p.key.dst;
+    row.dst = p.key.src;
+    row.sport = p.key.dport;
+    row.dport = p.key.sport;
+    row.stamp = jiffies();
+    row.service = wanted.service;
+    row.backend = wanted.id;
+    row.ring = 0;
+    row.flags = wanted.flags | flow_flag::REPLY;
+    row.seen = 0;
+    row.peer_seen = said;
+    row.egress = Egress { ifindex: 0, dmac: [0; 6], smac: [0; 6] };
+    let there = csum::add(
+        csum::delta_words(p.key.dst.words(), wanted.backend.addr.words()),
+        csum::delta_words(p.key.src.words(), wanted.src.words()),
+    );
+    // In ones' complement, the way back is the complement of the way there.
+    row.delta = !there;
+    scratch.reply = FlowKey {
         src: wanted.backend.addr,
         dst: wanted.src,
         sport: wanted.backend.port,
         dport: p.key.sport,
         proto: p.key.proto,
     };
-    reserve_reply(pkt, &mut reply_key, forward)?;
+    reserve_reply(pkt, scratch)?;
 
-    // The same struct becomes the forward row: the stack is 512 bytes for the whole chain of calls.
-    forward.src = wanted.src;
-    forward.dst = wanted.backend.addr;
-    forward.sport = reply_key.dport;
-    forward.dport = wanted.backend.port;
-    forward.delta = csum::add(
-        csum::delta_words(p.key.dst.words(), wanted.backend.addr.words()),
-        csum::delta_words(p.key.src.words(), wanted.src.words()),
-    );
-    forward.flags = wanted.flags;
-    forward.seen = said;
-    forward.peer_seen = 0;
-    forward.ring = ring::take(&p.key);
-    match A::insert_flow(&p.key, forward) {
+    let port = scratch.reply.dport;
+    let wanted = &scratch.wanted;
+    let row = &mut scratch.row;
+    row.src = wanted.src;
+    row.dst = wanted.backend.addr;
+    row.sport = port;
+    row.dport = wanted.backend.port;
+    row.delta = there;
+    row.flags = wanted.flags;
+    row.seen = said;
+    row.peer_seen = 0;
+    row.ring = ring::take(&p.key);
+    match A::insert_flow(&p.key, &scratch.row) {
         Ok(()) => Ok(()),
         Err(error) => {
-            A::remove_flow(&reply_key);
+            A::remove_flow(&scratch.reply);
             Err(if error == EEXIST { Refused::Race } else { Refused::Full })
         }
     }
 }
 
-/// Inserts the reply row under the first free port and leaves that port in the key.
-#[inline(always)]
-fn reserve_reply<P: Packet, A: Family>(
+/// What the attempts at a port share.
+#[repr(C)]
+struct Attempts<P> {
     pkt: P,
-    key: &mut FlowKey<A>,
-    row: &Flow<A>,
-) -> Result<(), Refused> {
-    let client = row.dport.host();
-    let snat = row.flags & flow_flag::SNAT != 0;
-    let random = pick::random();
-    let mut attempt = 0;
-    while attempt < snat::TRIES {
-        // Without SNAT the client's port stays unless the client has another flow to this very backend.
-        if snat || attempt > 0 {
-            key.dport =
-                PortBe::new(snat::candidate(client, random, attempt, config::snat_min(), config::snat_max()));
-        }
-        attempt += 1;
-        if !snat || !local_socket::owns(pkt, key) {
-            match A::insert_flow(key, row) {
-                Ok(()) => return Ok(()),
-                Err(EEXIST) => {}
-                Err(_) => return Err(Refused::Full),
+    random: u32,
+    client: u16,
+    snat: bool,
+    result: u8,
+}
+
+const TAKEN: u8 = 0;
+const RESERVED: u8 = 1;
+const FULL: u8 = 2;
+
+/// Inserts the reply row under the first free port and leaves that port in its key.
+#[inline(always)]
+fn reserve_reply<P: Packet, A: Family>(pkt: P, scratch: &mut Scratch<A>) -> Result<(), Refused> {
+    let mut attempts = Attempts {
+        pkt,
+        random: pick::random(),
+        client: scratch.row.dport.host(),
+        snat: scratch.row.flags & flow_flag::SNAT != 0,
+        result: TAKEN,
+    };
+    // A helper's loop, not our own: the verifier looks at its body once instead of once for each turn.
+    // SAFETY: the callback has the signature that bpf_loop wants, and the context outlives the call.
+    unsafe {
+        bpf_loop(snat::TRIES, try_port::<P, A> as *mut c_void, (&raw mut attempts).cast(), 0);
+    }
+    match attempts.result {
+        RESERVED => Ok(()),
+        FULL => Err(Refused::Full),
+        _ => Err(Refused::Exhausted),
+    }
+}
+
+/// One attempt; 1 ends the loop.
+extern "C" fn try_port<P: Packet, A: Family>(attempt: u32, attempts: *mut Attempts<P>) -> i64 {
+    let Some(scratch) = A::scratch() else { return 1 };
+    // SAFETY: the context of the loop, and a per-CPU value that this program alone uses meanwhile.
+    let (attempts, scratch) = unsafe { (&mut *attempts, &mut *scratch) };
+    // Without SNAT the client's port stays unless the client has another flow to this very backend.
+    if attempts.snat || attempt > 0 {
+        let (min, max) = (config::snat_min(), config::snat_max());
+        scratch.reply.dport = PortBe::new(snat::candidate(attempts.client, attempts.random, attempt, min, max));
+    }
+    if !attempts.snat || !local_socket::owns(attempts.pkt, &scratch.reply) {
+        match A::insert_flow(&scratch.reply, &scratch.row) {
+            Ok(()) => {
+                attempts.result = RESERVED;
+                return 1;
+            }
+            Err(EEXIST) => {}
+            Err(_) => {
+                attempts.result = FULL;
+                return 1;
             }
         }
-        count(Reason::SnatCollision, Direction::Ingress, 0);
     }
-    Err(Refused::Exhausted)
+    count(Reason::SnatCollision, Direction::Ingress, 0);
+    0
 }

@@ -8,7 +8,7 @@ use crate::steps::parse::{Parse, Parsed};
 use crate::steps::reserve::{Refused, Wanted, reserve};
 use crate::steps::rewrite::rewrite;
 use crate::steps::{forward, pick, reject};
-use shunt_common::{Addr, Egress, Flow, Frontend, FrontendKey, PortBe, Reason, Scope, flow_flag};
+use shunt_common::{Frontend, FrontendKey, Reason, Scope, flow_flag};
 
 /// The row of the frontend that a packet is sent to.
 #[inline(always)]
@@ -35,21 +35,22 @@ pub fn start<P: Packet, A: Parse + reject::Reject>(
         Err(Reason::NoBackend) => return reject::no_backend(pkt, p),
         Err(reason) => return Outcome::Drop(reason),
     };
-    let local = picked.backend.is_local() || matches!(scope, Scope::Internal);
-    let mut wanted = Wanted { src: p.key.src, backend: picked.backend, id: picked.id, service, flags };
-    let mut row = empty::<A>();
-    if local {
-        return match reserve(pkt, p, &wanted, &mut row) {
-            Ok(()) if rewrite(pkt, p, &row, 0) => Outcome::Stack,
+    let Some(scratch) = A::scratch() else { return Outcome::Drop(Reason::FlowTableFull) };
+    // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
+    let scratch = unsafe { &mut *scratch };
+    scratch.wanted = Wanted { src: p.key.src, backend: picked.backend, id: picked.id, service, flags };
+    if picked.backend.is_local() || matches!(scope, Scope::Internal) {
+        return match reserve(pkt, p, scratch) {
+            Ok(()) if rewrite(pkt, p, &scratch.row, 0) => Outcome::Stack,
             Ok(()) => Outcome::Drop(Reason::RewriteFailed),
             Err(refused) => refuse(refused),
         };
     }
-    let (code, fib) = forward::route::<P, A>(pkt, p.key.proto, A::ZERO, picked.backend.addr);
-    wanted.src = snat_source::<A>(&fib);
-    wanted.flags |= flow_flag::SNAT | flow_flag::FIB;
-    match reserve(pkt, p, &wanted, &mut row) {
-        Ok(()) => forward::by_fib(pkt, p, &row, code, &fib),
+    let code = forward::route(pkt, p.key.proto, picked.backend.addr, &mut scratch.fib);
+    scratch.wanted.src = snat_source::<A>(&scratch.fib);
+    scratch.wanted.flags |= flow_flag::SNAT | flow_flag::FIB;
+    match reserve(pkt, p, scratch) {
+        Ok(()) => forward::by_fib(pkt, p, &scratch.row, code, &scratch.fib),
         Err(refused) => refuse(refused),
     }
 }
@@ -73,24 +74,5 @@ fn refuse(refused: Refused) -> Outcome {
     match refused {
         Refused::Race | Refused::Full => Outcome::Drop(Reason::FlowTableFull),
         Refused::Exhausted => Outcome::Drop(Reason::SnatExhausted),
-    }
-}
-
-#[inline(always)]
-pub fn empty<A: Addr>() -> Flow<A> {
-    Flow {
-        src: A::ZERO,
-        dst: A::ZERO,
-        sport: PortBe(0),
-        dport: PortBe(0),
-        delta: 0,
-        stamp: 0,
-        service: 0,
-        backend: 0,
-        ring: 0,
-        flags: 0,
-        seen: 0,
-        peer_seen: 0,
-        egress: Egress { ifindex: 0, dmac: [0; 6], smac: [0; 6] },
     }
 }
