@@ -1,0 +1,204 @@
+//! The node's datapath as the agent holds it: loaded, pinned, attached.
+
+use crate::attach::{Attacher, socket, status};
+use crate::load::{self, Loaded};
+use crate::mapped::Arrays;
+use crate::pins::{self, Pins};
+use crate::{
+    Attachment, Clock, Error, Expirer, Interface, KernelStore, Lifetimes, Role, Settings, Sizes, Table,
+    clock, maps, preflight, sys,
+};
+use shunt_common::{Device, maps::DEVICES};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// The running datapath. Dropping it changes nothing in the kernel: links and maps live on in their pins, so that
+/// traffic goes on while the agent is down.
+#[derive(Debug)]
+pub struct Datapath {
+    pins: Pins,
+    loaded: Loaded,
+    attacher: Attacher,
+    devices: Table<u32, Device>,
+    arrays: Arrays,
+    sizes: Sizes,
+    hz: u32,
+    lifetimes: Lifetimes,
+}
+
+/// The first kernel with TCX.
+const TCX_SINCE: preflight::Release = (6, 6);
+/// The first kernel whose `bpf_l4_csum_replace` knows BPF_F_IPV6.
+const CSUM_IPV6_SINCE: preflight::Release = (6, 16);
+
+impl Datapath {
+    /// Checks the node, loads the programs, makes or adopts the pinned maps, and attaches the socket hooks.
+    ///
+    /// Where an earlier agent left its programs attached, each is replaced in place: every socket call and packet
+    /// meets the old or the new one. That goes for interfaces too, at their [`Self::set_interface`]; until then they
+    /// run the old programs on the same maps.
+    ///
+    /// # Errors
+    /// One message for each thing that can be missing or wrong on a node, see [`Error`].
+    pub fn start(settings: &Settings) -> Result<Self, Error> {
+        let release = preflight::check(settings)?;
+        let hz = clock::hz()?;
+        let pins = Pins::new(&settings.bpf_root);
+        pins.create()?;
+        let sizes = load::adopt_sizes(&pins, &settings.sizes)?;
+        let config = load::config(settings, &sizes, netns_cookie()?, hz, release >= CSUM_IPV6_SINCE);
+        let loaded = load::load(&config, &maps::specs(&sizes), Some(&pins))?;
+        pin_programs(&loaded, &pins)?;
+        socket::attach(&loaded, &pins, &settings.cgroup_root)?;
+        let attacher = Attacher::new(pins.clone(), settings.force_clsact || release < TCX_SINCE);
+        for ifindex in attacher.reap()? {
+            tracing::info!(ifindex, "removed the pins of an interface that is gone");
+        }
+        let devices = Table::new(loaded.clone_map(DEVICES)?, DEVICES)?;
+        let arrays = Arrays::new(|name| loaded.clone_map(name), true)?;
+        let lifetimes = settings.lifetimes;
+        Ok(Self { arrays, pins, loaded, attacher, devices, sizes, hz, lifetimes })
+    }
+
+    /// Makes an interface a device or a pod interface: writes its row and attaches, or replaces, its programs.
+    /// Calling it again with a new row changes the row without a gap.
+    ///
+    /// # Errors
+    /// [`Error::NoInterface`] when it is gone; else what the kernel says.
+    pub fn set_interface(&self, interface: &Interface) -> Result<(), Error> {
+        match &interface.role {
+            // The row first: the programs take a device without a row for one that is not ours.
+            Role::Device(row) => self.set_device(interface.ifindex, row)?,
+            Role::Pod => self.remove_device(interface.ifindex)?,
+        }
+        self.attacher.set(&self.loaded, interface)
+    }
+
+    /// Changes only a device's row (an address came or went).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_device(&self, ifindex: u32, row: &Device) -> Result<(), Error> {
+        self.devices.set(&ifindex, row).map_err(Error::system(format!("writing the row of device {ifindex}")))
+    }
+
+    fn remove_device(&self, ifindex: u32) -> Result<(), Error> {
+        self.devices
+            .remove(&ifindex)
+            .map(|_| ())
+            .map_err(Error::system(format!("removing the row of device {ifindex}")))
+    }
+
+    /// Takes our programs off an interface and removes its row; fine when it is gone or was never ours.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn remove_interface(&self, ifindex: u32) -> Result<(), Error> {
+        self.attacher.remove(ifindex)?;
+        self.remove_device(ifindex)
+    }
+
+    /// The interfaces that have programs or a row of ours, also from an earlier agent: what the agent compares with
+    /// what it wants, to remove the rest.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn interfaces(&self) -> Result<BTreeSet<u32>, Error> {
+        let mut all = self.attacher.attached()?;
+        let rows = self.devices.entries().map_err(Error::system("reading map devices"))?;
+        all.extend(rows.into_iter().map(|(ifindex, _)| ifindex));
+        Ok(all)
+    }
+
+    /// Removes what remembers interfaces that are gone; answers their indexes.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn reap_interfaces(&self) -> Result<Vec<u32>, Error> {
+        let gone = self.attacher.reap()?;
+        for ifindex in &gone {
+            self.remove_device(*ifindex)?;
+        }
+        Ok(gone)
+    }
+
+    /// Everything of ours that is attached now.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn attachments(&self) -> Result<Vec<Attachment>, Error> {
+        status::attachments(&self.pins)
+    }
+
+    /// The maps of frontends, backends and pools, to apply the model's writes to. One at a time should write.
+    ///
+    /// # Errors
+    /// When a map cannot be mapped into memory.
+    pub fn store(&self) -> Result<KernelStore, Error> {
+        KernelStore::new(|name| self.loaded.clone_map(name), self.arrays.clone())
+    }
+
+    /// What ends flows that are over. One at a time should run.
+    ///
+    /// # Errors
+    /// When a map cannot be mapped into memory.
+    pub fn expirer(&self) -> Result<Expirer, Error> {
+        Expirer::new(|name| self.loaded.clone_map(name), &self.arrays, self.clock()?, self.lifetimes)
+    }
+
+    /// The clock that flows are stamped by.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn clock(&self) -> Result<Clock, Error> {
+        Ok(Clock::new(self.loaded.clone_program("clock")?, self.hz))
+    }
+
+    /// The sizes of the maps as they are, which pins may have decided.
+    pub const fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    /// A reader of everything, as the command line uses it.
+    ///
+    /// # Errors
+    /// As [`crate::dump::Reader::open`].
+    pub fn reader(&self) -> Result<crate::dump::Reader, Error> {
+        crate::dump::Reader::from_pins(self.pins.clone())
+    }
+}
+
+/// Pins every program under its name, in the place of an earlier one.
+fn pin_programs(loaded: &Loaded, pins: &Pins) -> Result<(), Error> {
+    for name in loaded.program_names() {
+        let path = pins.program(name);
+        // bpffs allows no dot in names; a crash here leaves a name that the next start removes.
+        let fresh = pins.program(&format!("{name}-new"));
+        pins::remove(&fresh)?;
+        sys::object::pin(loaded.program(name)?, &fresh)
+            .map_err(Error::system(format!("pinning {}", path.display())))?;
+        fs::rename(&fresh, &path).map_err(Error::system(format!("pinning {}", path.display())))?;
+    }
+    Ok(())
+}
+
+/// The cookie of this thread's network namespace.
+fn netns_cookie() -> Result<u64, Error> {
+    let failed = || Error::system("reading the network namespace's cookie");
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(failed()(io::Error::last_os_error()));
+    }
+    // SAFETY: a fresh descriptor that nobody else owns.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let (mut cookie, mut len) = (0u64, size_of::<u64>() as libc::socklen_t);
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_NETNS_COOKIE);
+    // SAFETY: the option's value is a u64 and both pointers outlive the call.
+    let answer = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), level, option, std::ptr::from_mut(&mut cookie).cast(), &mut len)
+    };
+    if answer == 0 { Ok(cookie) } else { Err(failed()(io::Error::last_os_error())) }
+}

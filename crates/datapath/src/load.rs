@@ -1,0 +1,151 @@
+//! Loading the object: maps adopted or made, configuration set, every program verified.
+
+use crate::object::OBJECT;
+use crate::pins::Pins;
+use crate::{Error, MapSpec, Settings, Sizes, maps};
+use aya::programs::Program;
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use shunt_common::{Config, Ip4, Ip6, feature};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// The programs and maps of one load, by name. Dropping it leaves what is pinned or attached.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    programs: BTreeMap<String, OwnedFd>,
+    maps: BTreeMap<String, OwnedFd>,
+    /// Instructions that the verifier walked, by program.
+    pub(crate) verified: BTreeMap<String, u32>,
+}
+
+impl Loaded {
+    /// A program's descriptor.
+    pub(crate) fn program(&self, name: &str) -> Result<BorrowedFd<'_>, Error> {
+        match self.programs.get(name) {
+            Some(fd) => Ok(fd.as_fd()),
+            None => Err(Error::Object { what: "program", name: name.into() }),
+        }
+    }
+
+    /// Another descriptor of a program.
+    pub(crate) fn clone_program(&self, name: &str) -> Result<OwnedFd, Error> {
+        self.program(name)?.try_clone_to_owned().map_err(Error::system(format!("cloning program {name}")))
+    }
+
+    /// Another descriptor of a map.
+    pub(crate) fn clone_map(&self, name: &str) -> Result<OwnedFd, Error> {
+        let fd = self.maps.get(name).ok_or_else(|| Error::Object { what: "map", name: name.into() })?;
+        fd.try_clone().map_err(Error::system(format!("cloning map {name}")))
+    }
+
+    /// The names of the programs.
+    pub(crate) fn program_names(&self) -> impl Iterator<Item = &str> {
+        self.programs.keys().map(String::as_str)
+    }
+}
+
+/// The read-only configuration that settings and facts of the node ask for.
+pub(crate) fn config(
+    settings: &Settings,
+    sizes: &Sizes,
+    host_netns_cookie: u64,
+    hz: u32,
+    csum_ipv6: bool,
+) -> Config {
+    let csum = if csum_ipv6 { feature::CSUM_IPV6 } else { 0 };
+    Config {
+        host_netns_cookie,
+        hz,
+        features: settings.features | csum,
+        node4: Ip4::from(settings.node4.unwrap_or(Ipv4Addr::UNSPECIFIED)),
+        node6: Ip6::from(settings.node6.unwrap_or(Ipv6Addr::UNSPECIFIED)),
+        snat_min: *settings.snat_ports.start(),
+        snat_max: *settings.snat_ports.end(),
+        ring_size: sizes.ring_slots,
+        pool_size: sizes.slots,
+    }
+}
+
+/// Holds every pinned map against its spec and answers the sizes to load with: those of the pins, where there are
+/// pins, with a warning where the settings ask for others.
+pub(crate) fn adopt_sizes(pins: &Pins, wanted: &Sizes) -> Result<Sizes, Error> {
+    let mut sizes = *wanted;
+    for spec in maps::specs(wanted) {
+        let Some(found) = maps::check(pins, &spec)? else { continue };
+        if found != spec.max_entries {
+            tracing::warn!(
+                map = spec.name,
+                key = spec.key,
+                pinned = found,
+                wanted = spec.max_entries,
+                "the pinned map keeps its size; run `shunt cleanup` on this node to have it made anew"
+            );
+            sizes.adopt(spec.name, found);
+        }
+    }
+    Ok(sizes)
+}
+
+/// Loads the object and every program in it.
+pub(crate) fn load(config: &Config, specs: &[MapSpec], pins: Option<&Pins>) -> Result<Loaded, Error> {
+    let mut loader = EbpfLoader::new();
+    // The programs take nothing from the kernel's own types, so parsing those (30 ms) would be for nothing.
+    loader.btf(None).verifier_log_level(VerifierLogLevel::STATS);
+    loader.override_global(shunt_common::maps::CONFIG, config, true);
+    for spec in specs {
+        if spec.max_entries > 0 {
+            loader.map_max_entries(spec.name, spec.max_entries);
+        }
+        if let Some(pins) = pins {
+            loader.map_pin_path(spec.name, pins.map(spec.name));
+        }
+    }
+    let mut ebpf = loader.load(OBJECT)?;
+    load_programs(&mut ebpf)?;
+    collect(&ebpf, specs)
+}
+
+fn load_programs(ebpf: &mut Ebpf) -> Result<(), Error> {
+    for (name, program) in ebpf.programs_mut() {
+        let loaded = match program {
+            Program::SchedClassifier(p) => p.load(),
+            Program::CgroupSockAddr(p) => p.load(),
+            Program::CgroupSock(p) => p.load(),
+            _ => return Err(Error::Object { what: "loader for program", name: name.into() }),
+        };
+        loaded.map_err(|source| Error::Verifier { program: name.into(), source: Box::new(source) })?;
+    }
+    Ok(())
+}
+
+/// Takes descriptors of everything, so that nothing else needs aya.
+fn collect(ebpf: &Ebpf, specs: &[MapSpec]) -> Result<Loaded, Error> {
+    let (mut programs, mut verified, mut maps) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for (name, program) in ebpf.programs() {
+        let own = || Error::system(format!("cloning program {name}"));
+        let fd = program
+            .fd()
+            .map_err(|source| Error::Verifier { program: name.into(), source: Box::new(source) })?;
+        programs.insert(name.to_owned(), fd.as_fd().try_clone_to_owned().map_err(own())?);
+        let walked = program.info().ok().and_then(|info| info.verified_instruction_count());
+        verified.insert(name.to_owned(), walked.unwrap_or(0));
+    }
+    for spec in specs {
+        let map = ebpf.map(spec.name).and_then(map_fd);
+        let fd = map.ok_or_else(|| Error::Object { what: "map", name: spec.name.into() })?;
+        let fd = fd.try_clone_to_owned().map_err(Error::system(format!("cloning map {}", spec.name)))?;
+        maps.insert(spec.name.to_owned(), fd);
+    }
+    Ok(Loaded { programs, maps, verified })
+}
+
+fn map_fd(map: &aya::maps::Map) -> Option<BorrowedFd<'_>> {
+    use aya::maps::Map;
+    match map {
+        Map::HashMap(data) | Map::Array(data) | Map::PerCpuArray(data) | Map::SkStorage(data) => {
+            Some(data.fd().as_fd())
+        }
+        _ => None,
+    }
+}

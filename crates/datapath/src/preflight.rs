@@ -1,0 +1,122 @@
+//! Checks before anything is touched: one clear message for what would otherwise fail deep inside.
+
+use crate::{Error, Settings};
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// A kernel release's first two numbers.
+pub(crate) type Release = (u32, u32);
+
+/// The oldest kernel whose helpers and verifier the programs are written for.
+const OLDEST: Release = (6, 1);
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_BPF: u32 = 39;
+
+/// Runs every check; answers the kernel's release.
+pub(crate) fn check(settings: &Settings) -> Result<Release, Error> {
+    settings.check()?;
+    let text = read("/proc/sys/kernel/osrelease")?;
+    let release = oldest_release(text.trim())?;
+    capabilities(&read("/proc/self/status")?)?;
+    bpffs(&settings.bpf_root)?;
+    cgroup2(&settings.cgroup_root)?;
+    Ok(release)
+}
+
+fn read(path: &str) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(Error::system(format!("reading {path}")))
+}
+
+/// Parses a release and refuses one that is too old.
+fn oldest_release(text: &str) -> Result<Release, Error> {
+    let mut numbers = text.split(['.', '-', '+']).map_while(|part| part.parse().ok());
+    let release = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if release < OLDEST { Err(Error::KernelTooOld { release: text.into() }) } else { Ok(release) }
+}
+
+/// Refuses when the effective capabilities in `/proc/self/status` do not suffice.
+fn capabilities(status: &str) -> Result<(), Error> {
+    let line = status.lines().find_map(|l| l.strip_prefix("CapEff:")).unwrap_or("0");
+    let effective = u64::from_str_radix(line.trim(), 16).unwrap_or(0);
+    let has = |cap: u32| effective & (1 << cap) != 0;
+    let mut missing = Vec::new();
+    if !has(CAP_BPF) && !has(CAP_SYS_ADMIN) {
+        missing.push("CAP_BPF");
+    }
+    if !has(CAP_NET_ADMIN) {
+        missing.push("CAP_NET_ADMIN");
+    }
+    if missing.is_empty() { Ok(()) } else { Err(Error::NoPrivilege { missing: missing.join(" and ") }) }
+}
+
+/// Refuses a root whose nearest existing directory is on another file system.
+pub(crate) fn bpffs(root: &Path) -> Result<(), Error> {
+    let existing = root.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+    if magic(existing)? == i64::from(libc::BPF_FS_MAGIC) & 0xffff_ffff {
+        return Ok(());
+    }
+    Err(Error::NotBpffs { path: root.into(), mount: mount_point(root) })
+}
+
+/// The usual mount point when the root lies below it, else the root itself.
+fn mount_point(root: &Path) -> PathBuf {
+    let usual = Path::new("/sys/fs/bpf");
+    if root.starts_with(usual) { usual.into() } else { root.into() }
+}
+
+fn cgroup2(root: &Path) -> Result<(), Error> {
+    if root.is_dir() && magic(root)? == i64::from(libc::CGROUP2_SUPER_MAGIC) & 0xffff_ffff {
+        return Ok(());
+    }
+    Err(Error::NotCgroup2 { path: root.into() })
+}
+
+/// The magic number of the file system that a path is on, as 32 bits.
+fn magic(path: &Path) -> Result<i64, Error> {
+    let failed = || Error::system(format!("statfs {}", path.display()));
+    let c_path = CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| failed()(std::io::ErrorKind::InvalidInput.into()))?;
+    // SAFETY: `statfs` is plain integers; zero is a valid value.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: a C string and a struct of the right type, both alive.
+    if unsafe { libc::statfs(c_path.as_ptr(), &mut stat) } != 0 {
+        return Err(failed()(std::io::Error::last_os_error()));
+    }
+    Ok(stat.f_type as i64 & 0xffff_ffff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_compared_by_number() {
+        assert_eq!(oldest_release("6.18.44-fc-v657").unwrap(), (6, 18));
+        assert_eq!(oldest_release("6.1.0-9-amd64").unwrap(), (6, 1));
+        assert_eq!(oldest_release("10.0+deb14").unwrap(), (10, 0));
+        let error = oldest_release("5.15.0-91-generic").unwrap_err().to_string();
+        assert!(error.contains("5.15.0-91-generic") && error.contains("6.1"), "{error}");
+    }
+
+    #[test]
+    fn missing_capabilities_are_named() {
+        let all = format!("CapEff:\t{:016x}\n", (1u64 << CAP_BPF) | (1 << CAP_NET_ADMIN));
+        assert!(capabilities(&all).is_ok());
+        let old = format!("CapEff:\t{:016x}\n", (1u64 << CAP_SYS_ADMIN) | (1 << CAP_NET_ADMIN));
+        assert!(capabilities(&old).is_ok(), "CAP_SYS_ADMIN implies CAP_BPF");
+        let error = capabilities("Name:\tx\nCapEff:\t0000000000000000\n").unwrap_err().to_string();
+        assert!(error.contains("CAP_BPF and CAP_NET_ADMIN"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_of_another_file_system_is_refused_with_the_mount_command() {
+        let error = bpffs(Path::new("/proc/nowhere/below")).unwrap_err().to_string();
+        assert!(error.contains("mount -t bpf bpf /proc/nowhere/below"), "{error}");
+        assert_eq!(mount_point(Path::new("/sys/fs/bpf/shunt")), Path::new("/sys/fs/bpf"));
+        let error = cgroup2(Path::new("/proc")).unwrap_err().to_string();
+        assert!(error.contains("/proc is not a cgroup v2"), "{error}");
+    }
+}

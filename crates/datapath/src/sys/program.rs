@@ -1,0 +1,59 @@
+//! Running a program on a packet.
+
+use super::{Cmd, bpf};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// What a test run gave.
+pub(crate) struct Ran {
+    /// What the program returned.
+    pub(crate) verdict: u32,
+    /// Length of the packet after it.
+    pub(crate) len: usize,
+    /// Nanoseconds a run, the mean over the repeats.
+    pub(crate) ns: u32,
+}
+
+/// Runs a program on `packet` `repeat` times and writes the packet after it to `out`.
+pub(crate) fn test_run(
+    fd: BorrowedFd<'_>,
+    packet: &[u8],
+    context: &[u8],
+    out: &mut [u8],
+    repeat: u32,
+) -> io::Result<Ran> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Attr {
+        fd: i32,
+        verdict: u32,
+        len_in: u32,
+        len_out: u32,
+        data_in: u64,
+        data_out: u64,
+        repeat: u32,
+        ns: u32,
+        context_len_in: u32,
+        context_len_out: u32,
+        context_in: u64,
+        context_out: u64,
+        flags: u32,
+        cpu: u32,
+        batch: u32,
+        pad: u32,
+    }
+    let mut attr = Attr {
+        fd: fd.as_raw_fd(),
+        len_in: packet.len() as u32,
+        len_out: out.len() as u32,
+        data_in: packet.as_ptr() as u64,
+        data_out: out.as_mut_ptr() as u64,
+        repeat,
+        context_len_in: context.len() as u32,
+        context_in: if context.is_empty() { 0 } else { context.as_ptr() as u64 },
+        ..Attr::default()
+    };
+    // SAFETY: the three buffers are slices of the lengths given and outlive the call.
+    unsafe { bpf(Cmd::ProgTestRun, &mut attr)? };
+    Ok(Ran { verdict: attr.verdict, len: attr.len_out as usize, ns: attr.ns })
+}

@@ -1,0 +1,168 @@
+//! Single programs on single packets: what packet tests, the benchmark and `explain` run.
+
+use crate::load::{self, Loaded};
+use crate::mapped::Arrays;
+use crate::{Clock, Error, Expirer, KernelStore, Lifetimes, Settings, Sizes, Table, clock, maps, sys};
+use aya::Pod;
+use shunt_common::maps::{COUNTERS, DEVICES, FLOWS4, FLOWS6, FRONTENDS4, FRONTENDS6};
+use shunt_common::{
+    Config, Counter, Device, Direction, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, Reason,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The object, loaded without pins and attached nowhere.
+#[derive(Debug)]
+pub struct TestRun {
+    loaded: Loaded,
+    arrays: Arrays,
+    hz: u32,
+}
+
+/// What a program did to a packet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// What the program returned: `TC_ACT_*`, -1 (`TC_ACT_UNSPEC`, `TCX_NEXT`) for "next program".
+    pub verdict: i32,
+    /// The packet afterwards, from its Ethernet header on.
+    pub packet: Vec<u8>,
+    /// Time of one run; the mean when repeated.
+    pub time: Duration,
+}
+
+/// Room for a packet that a program makes longer (generated answers, encapsulation).
+const HEADROOM: usize = 512;
+
+/// Length of the kernel's `struct __sk_buff`, and where in it `ifindex` lies.
+const CONTEXT: usize = 192;
+const CONTEXT_IFINDEX: usize = 40;
+
+impl TestRun {
+    /// Loads every program with this configuration. `config.ring_size` and `config.pool_size` are set from `sizes`;
+    /// zero `hz` means the kernel's.
+    ///
+    /// # Errors
+    /// [`Error::Verifier`] when the kernel refuses a program, with the verifier's words in its source.
+    pub fn load(config: &Config, sizes: &Sizes) -> Result<Self, Error> {
+        let hz = clock::hz()?;
+        let mut config = *config;
+        (config.ring_size, config.pool_size) = (sizes.ring_slots, sizes.slots);
+        if config.hz == 0 {
+            config.hz = hz;
+        }
+        let loaded = load::load(&config, &maps::specs(sizes), None)?;
+        let arrays = Arrays::new(|name| loaded.clone_map(name), true)?;
+        Ok(Self { loaded, arrays, hz })
+    }
+
+    /// The configuration that an agent with these settings would load, but for the network namespace's cookie.
+    pub fn config(settings: &Settings) -> Config {
+        load::config(settings, &settings.sizes, 0, 0, false)
+    }
+
+    /// Runs a tc program `repeat` times on a packet that came in on (or is about to leave by) an interface of this
+    /// network namespace; zero leaves the kernel's choice, the loopback.
+    ///
+    /// The packet is not set back between repeats: the second run sees what the first one made of it.
+    ///
+    /// # Errors
+    /// [`Error::Object`] for an unknown program, else what the kernel says: `ENODEV` for an unknown interface.
+    pub fn run(&self, program: &str, packet: &[u8], ifindex: u32, repeat: u32) -> Result<Outcome, Error> {
+        let mut context = [0u8; CONTEXT];
+        context[CONTEXT_IFINDEX..CONTEXT_IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
+        let mut out = vec![0; packet.len() + HEADROOM];
+        let fd = self.loaded.program(program)?;
+        let ran = sys::program::test_run(fd, packet, &context, &mut out, repeat)
+            .map_err(Error::system(format!("running program {program}")))?;
+        out.truncate(ran.len);
+        let time = Duration::from_nanos(u64::from(ran.ns));
+        Ok(Outcome { verdict: ran.verdict as i32, packet: out, time })
+    }
+
+    /// A store on this object's maps.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn store(&self) -> Result<KernelStore, Error> {
+        KernelStore::new(|name| self.loaded.clone_map(name), self.arrays.clone())
+    }
+
+    /// An expirer on this object's maps.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn expirer(&self, lifetimes: Lifetimes) -> Result<Expirer, Error> {
+        Expirer::new(|name| self.loaded.clone_map(name), &self.arrays, self.clock()?, lifetimes)
+    }
+
+    /// The clock of stamps.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn clock(&self) -> Result<Clock, Error> {
+        Ok(Clock::new(self.loaded.clone_program("clock")?, self.hz))
+    }
+
+    fn table<K: Pod, V: Pod>(&self, name: &'static str) -> Result<Table<K, V>, Error> {
+        Table::new(self.loaded.clone_map(name)?, name)
+    }
+
+    /// IPv4 frontends.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left; so for all below.
+    pub fn frontends4(&self) -> Result<Table<FrontendKey<Ip4>, Frontend>, Error> {
+        self.table(FRONTENDS4)
+    }
+
+    /// IPv6 frontends.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn frontends6(&self) -> Result<Table<FrontendKey<Ip6>, Frontend>, Error> {
+        self.table(FRONTENDS6)
+    }
+
+    /// IPv4 flow rows.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn flows4(&self) -> Result<Table<FlowKey<Ip4>, Flow<Ip4>>, Error> {
+        self.table(FLOWS4)
+    }
+
+    /// IPv6 flow rows.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn flows6(&self) -> Result<Table<FlowKey<Ip6>, Flow<Ip6>>, Error> {
+        self.table(FLOWS6)
+    }
+
+    /// Device rows, by ifindex.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn devices(&self) -> Result<Table<u32, Device>, Error> {
+        self.table(DEVICES)
+    }
+
+    /// One counter, summed over CPUs.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn counter(&self, reason: Reason, direction: Direction) -> Result<Counter, Error> {
+        let table: Table<u32, Counter> = self.table(COUNTERS)?;
+        let each =
+            table.get_each_cpu(&reason.index(direction)).map_err(Error::system("reading map counters"))?;
+        Ok(each.iter().fold(Counter::default(), |sum, c| Counter {
+            packets: sum.packets + c.packets,
+            bytes: sum.bytes + c.bytes,
+        }))
+    }
+
+    /// Instructions that the verifier walked for each program: the budget of `cargo xtask test-kernels`.
+    pub const fn verified(&self) -> &BTreeMap<String, u32> {
+        &self.loaded.verified
+    }
+}
