@@ -4,7 +4,7 @@ use crate::family::Family;
 use crate::steps::forward::due;
 use crate::steps::jiffies;
 use crate::steps::parse::Parsed;
-use shunt_common::{BackendState, Flow, flow_flag, seen, tcp};
+use shunt_common::{BackendState, Egress, Flow, flow_flag, seen, tcp};
 
 /// A flow row that is still good for a packet.
 pub struct Known<A: Family> {
@@ -53,8 +53,44 @@ pub fn enter<A: Family>(p: &Parsed<A>, mut known: Known<A>) -> Option<Known<A>> 
         known.due = true;
         // SAFETY: as in `get`; a race with another CPU writes nearly the same number.
         unsafe { (*known.row).stamp = now };
+        if !mend(p, known.get()) {
+            A::remove_flow(&p.key);
+            return None;
+        }
     }
     Some(known)
+}
+
+/// Once a second a flow makes sure that its other row is there, and writes it again when somebody has removed it: each
+/// row holds all of its partner. `false` when the partner's tuple belongs to another flow by now.
+#[inline(always)]
+fn mend<A: Family>(p: &Parsed<A>, row: &Flow<A>) -> bool {
+    let key = row.partner(p.key.proto);
+    if let Some(partner) = A::flow(&key) {
+        // SAFETY: as in `Known::get`.
+        let partner = unsafe { &*partner };
+        return partner.src == p.key.dst
+            && partner.dst == p.key.src
+            && partner.sport == p.key.dport
+            && partner.dport == p.key.sport;
+    }
+    let Some(scratch) = A::scratch() else { return true };
+    // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
+    let partner = unsafe { &mut (*scratch).row };
+    partner.src = p.key.dst;
+    partner.dst = p.key.src;
+    partner.sport = p.key.dport;
+    partner.dport = p.key.sport;
+    partner.delta = !row.delta;
+    partner.stamp = row.stamp;
+    partner.service = row.service;
+    partner.backend = row.backend;
+    partner.ring = row.ring;
+    partner.flags = row.flags ^ flow_flag::REPLY;
+    partner.seen = row.peer_seen;
+    partner.peer_seen = row.seen;
+    partner.egress = Egress { ifindex: 0, dmac: [0; 6], smac: [0; 6] };
+    A::insert_flow(&key, partner).is_ok()
 }
 
 /// Whether this packet must not follow the row: it opens a connection and the old one is closed or its backend takes no
