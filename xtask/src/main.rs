@@ -1,1 +1,43 @@
-fn main() {}
+//! `cargo xtask VERB`: what a checkout is set up, built, shown and tested with. One file a verb.
+#![forbid(unsafe_code)]
+
+mod apt;
+mod btf;
+mod build_ebpf;
+mod needs;
+mod object;
+mod setup;
+mod sh;
+mod toolchain;
+mod versions;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+/// A verb: its name, what `cargo xtask` says of it, and what runs.
+type Verb = (&'static str, &'static str, fn(&[String]) -> Result<()>);
+
+const VERBS: &[Verb] = &[
+    ("setup", "installs what is missing: --for build|ebpf|demo|test|kernels (test)", setup::main),
+    ("build-ebpf", "makes the eBPF object that is committed; --check compares instead", build_ebpf::main),
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let verb = args.first().and_then(|name| VERBS.iter().find(|(known, ..)| known == name));
+    let Some((_, _, run)) = verb else {
+        eprintln!("usage: cargo xtask VERB [ARGUMENT]…\n");
+        for (name, what, _) in VERBS {
+            eprintln!("  {name:<13} {what}");
+        }
+        return ExitCode::from(2);
+    };
+    match run(&args[1..]) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
