@@ -1,5 +1,12 @@
 //! The seam between what should be in the maps and the maps: [`Op`] and [`MapStore`].
 
+mod faulty;
+mod keys;
+mod memory;
+
+pub use faulty::Faulty;
+pub use memory::MemoryStore;
+
 use shunt_common::{Backend, Frontend, FrontendKey, Ip4, Ip6, Pool};
 use std::collections::BTreeMap;
 

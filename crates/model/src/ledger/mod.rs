@@ -1,0 +1,277 @@
+//! The ledger: what the maps hold as far as we know, and every id and slot that is given out.
+//!
+//! It changes only by [`Ledger::commit`], once for each op that the store has applied, so it is never ahead of the
+//! maps. What may be freed follows from who names it: rows name service ids and ranges, ranges name backends.
+
+mod backends;
+mod ids;
+mod place;
+mod quarantine;
+mod restore;
+mod service_ids;
+mod space;
+
+pub use backends::Backends;
+pub use ids::Ids;
+pub use place::{Entries, PlaceError};
+pub use quarantine::Quarantine;
+pub use service_ids::ServiceIds;
+pub use space::Space;
+
+use crate::store::{Actual, BackendRow, Capacity, Family, FrontendRef, Op};
+use shunt_common::{Frontend, Ip4, Ip6, Pool};
+use std::collections::HashMap;
+
+/// A written range of pool slots.
+#[derive(Debug)]
+struct Range {
+    family: Family,
+    /// Slots.
+    len: u32,
+    /// Backend ids, one for each slot; none while the range is taken but not written.
+    ids: Box<[u32]>,
+    /// Pools in rows that name the range.
+    refs: u32,
+}
+
+/// Remembered actual state and the allocators.
+#[derive(Debug)]
+pub struct Ledger {
+    rows: HashMap<FrontendRef, Frontend>,
+    /// By offset.
+    ranges: HashMap<u32, Range>,
+    space: Space,
+    backends4: Backends<Ip4>,
+    backends6: Backends<Ip6>,
+    services: ServiceIds,
+    capacity: Capacity,
+    batch: u64,
+}
+
+impl Ledger {
+    /// Of empty maps.
+    #[must_use]
+    pub fn new(capacity: Capacity) -> Self {
+        Self {
+            rows: HashMap::new(),
+            ranges: HashMap::new(),
+            space: Space::new(capacity.slots),
+            backends4: Backends::new(capacity.backends),
+            backends6: Backends::new(capacity.backends),
+            services: ServiceIds::default(),
+            capacity,
+            batch: 1,
+        }
+    }
+
+    /// Begins a batch: what was freed two batches ago may be used again.
+    pub fn begin(&mut self) {
+        self.batch += 1;
+        self.space.begin(self.batch);
+        self.backends4.begin(self.batch);
+        self.backends6.begin(self.batch);
+        self.services.begin(self.batch);
+    }
+
+    /// The row of a frontend.
+    #[must_use]
+    pub fn frontend(&self, key: &FrontendRef) -> Option<&Frontend> {
+        self.rows.get(key)
+    }
+
+    /// All rows, in no order.
+    pub fn frontends(&self) -> impl Iterator<Item = (&FrontendRef, &Frontend)> {
+        self.rows.iter()
+    }
+
+    /// The row of a backend.
+    #[must_use]
+    pub fn backend(&self, family: Family, id: u32) -> Option<BackendRow> {
+        match family {
+            Family::V4 => self.backends4.row(id).copied().map(BackendRow::V4),
+            Family::V6 => self.backends6.row(id).copied().map(BackendRow::V6),
+        }
+    }
+
+    /// The backend ids in a range, empty for an empty or unknown pool.
+    #[must_use]
+    pub fn pool(&self, family: Family, pool: Pool) -> &[u32] {
+        match self.ranges.get(&pool.offset) {
+            Some(range) if range.family == family && range.ids.len() == pool.len as usize => &range.ids,
+            _ => &[],
+        }
+    }
+
+    /// All written ranges with their backend ids.
+    pub fn ranges(&self) -> impl Iterator<Item = (Pool, &[u32])> {
+        let written = self.ranges.iter().filter(|(_, r)| !r.ids.is_empty());
+        written.map(|(offset, r)| (Pool { offset: *offset, len: r.len }, &*r.ids))
+    }
+
+    /// Notes that the store has applied an op.
+    pub fn commit(&mut self, op: &Op) {
+        match op {
+            Op::PutBackend { id, row: BackendRow::V4(row) } => self.backends4.wrote(*id, *row),
+            Op::PutBackend { id, row: BackendRow::V6(row) } => self.backends6.wrote(*id, *row),
+            Op::PutPool { pool, ids } => self.wrote_range(*pool, ids),
+            Op::PutFrontend { key, row } => {
+                // Names the new before it lets go of the old: what both name is never free in between.
+                self.name_row(row);
+                if let Some(old) = self.rows.insert(*key, *row) {
+                    self.unname_row(&old);
+                }
+            }
+            Op::DeleteFrontend { key } => {
+                if let Some(old) = self.rows.remove(key) {
+                    self.unname_row(&old);
+                }
+            }
+            Op::DeleteBackend { family: Family::V4, id } => self.backends4.forget(*id, self.batch),
+            Op::DeleteBackend { family: Family::V6, id } => self.backends6.forget(*id, self.batch),
+        }
+    }
+
+    /// Frees a range that was taken, and perhaps written, and that no row came to name.
+    pub fn release_unnamed(&mut self, pool: Pool) {
+        if self.ranges.get(&pool.offset).is_some_and(|r| r.refs == 0) {
+            self.drop_range(pool.offset);
+        }
+    }
+
+    /// The next removal of a backend that no pool has named since before this batch. Ids that were never written
+    /// are freed on the way.
+    pub fn removals(&mut self) -> Vec<Op> {
+        let mut ops = Vec::new();
+        for id in self.backends4.idle_before(self.batch) {
+            match self.backends4.row(id) {
+                Some(_) => ops.push(Op::DeleteBackend { family: Family::V4, id }),
+                None => self.backends4.forget(id, self.batch),
+            }
+        }
+        for id in self.backends6.idle_before(self.batch) {
+            match self.backends6.row(id) {
+                Some(_) => ops.push(Op::DeleteBackend { family: Family::V6, id }),
+                None => self.backends6.forget(id, self.batch),
+            }
+        }
+        ops
+    }
+
+    /// How many backends wait for the next batch to be removed.
+    #[must_use]
+    pub fn idle_backends(&self) -> usize {
+        self.backends4.idle() + self.backends6.idle()
+    }
+
+    /// The service ids.
+    pub fn services(&mut self) -> &mut ServiceIds {
+        &mut self.services
+    }
+
+    /// The current batch.
+    #[must_use]
+    pub fn batch(&self) -> u64 {
+        self.batch
+    }
+
+    /// What the maps hold, as [`crate::MapStore::dump`] would say it.
+    #[must_use]
+    pub fn actual(&self) -> Actual {
+        let mut slots = std::collections::BTreeMap::new();
+        for (offset, range) in &self.ranges {
+            slots.extend((*offset..).zip(range.ids.iter().copied()));
+        }
+        Actual {
+            frontends: self.rows.iter().map(|(k, r)| (*k, *r)).collect(),
+            backends4: self.backends4.rows().map(|(id, r)| (id, *r)).collect(),
+            backends6: self.backends6.rows().map(|(id, r)| (id, *r)).collect(),
+            slots,
+        }
+    }
+
+    /// How much is given out, for metrics and for tests that look for leaks.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        Usage {
+            services: self.services.taken(),
+            frontends4: self.rows.keys().filter(|k| k.family() == Family::V4).count(),
+            frontends6: self.rows.keys().filter(|k| k.family() == Family::V6).count(),
+            backends4: self.backends4.taken(),
+            backends6: self.backends6.taken(),
+            slots: self.space.taken(),
+        }
+    }
+
+    fn wrote_range(&mut self, pool: Pool, ids: &[u32]) {
+        let Some(range) = self.ranges.get_mut(&pool.offset) else { return };
+        let family = range.family;
+        let old = std::mem::replace(&mut range.ids, ids.into());
+        for id in ids {
+            self.name_backend(family, *id);
+        }
+        self.unname_backends(family, &old);
+    }
+
+    fn drop_range(&mut self, offset: u32) {
+        let Some(range) = self.ranges.remove(&offset) else { return };
+        self.space.give_back(Pool { offset, len: range.len }, self.batch);
+        self.unname_backends(range.family, &range.ids);
+    }
+
+    fn name_backend(&mut self, family: Family, id: u32) {
+        match family {
+            Family::V4 => self.backends4.named(id),
+            Family::V6 => self.backends6.named(id),
+        }
+    }
+
+    fn unname_backends(&mut self, family: Family, ids: &[u32]) {
+        for id in ids {
+            match family {
+                Family::V4 => self.backends4.unnamed(*id, self.batch),
+                Family::V6 => self.backends6.unnamed(*id, self.batch),
+            }
+        }
+    }
+
+    fn range_mut(&mut self, pool: Pool) -> Option<&mut Range> {
+        self.ranges.get_mut(&pool.offset).filter(|r| r.len == pool.len)
+    }
+
+    fn name_row(&mut self, row: &Frontend) {
+        self.services.named(row.service);
+        for pool in row.pools.iter().filter(|p| p.len > 0) {
+            if let Some(range) = self.range_mut(*pool) {
+                range.refs += 1;
+            }
+        }
+    }
+
+    fn unname_row(&mut self, row: &Frontend) {
+        self.services.unnamed(row.service, self.batch);
+        for pool in row.pools.iter().filter(|p| p.len > 0) {
+            let Some(range) = self.range_mut(*pool) else { continue };
+            range.refs = range.refs.saturating_sub(1);
+            if range.refs == 0 {
+                self.drop_range(pool.offset);
+            }
+        }
+    }
+}
+
+/// How much of each limited thing is in use.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Usage {
+    /// Service ids.
+    pub services: usize,
+    /// Rows in `frontends4`.
+    pub frontends4: usize,
+    /// Rows in `frontends6`.
+    pub frontends6: usize,
+    /// IPv4 backend ids.
+    pub backends4: usize,
+    /// IPv6 backend ids.
+    pub backends6: usize,
+    /// Pool slots.
+    pub slots: usize,
+}

@@ -1,0 +1,112 @@
+//! From desired entries without numbers to entries with ids and slots.
+
+use super::{Ledger, Range};
+use crate::lower::{Group, Target};
+use crate::store::{BackendRow, Family, FrontendRef, MapError};
+use shunt_common::{FRONTEND_SCOPES, Frontend, Pool, maps};
+
+/// The entries that one group asks for, in the order in which they may be written.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Entries {
+    /// Backends by id.
+    pub backends: Vec<(u32, BackendRow)>,
+    /// Ranges and their family and ids.
+    pub pools: Vec<(Pool, Vec<u32>)>,
+    /// Frontends.
+    pub frontends: Vec<(FrontendRef, Frontend)>,
+}
+
+/// No id or range is left for a group. What it had taken so far is given back.
+pub type PlaceError = MapError;
+
+impl Ledger {
+    /// Gives ids and ranges to a group: those it has already where they still fit, else new ones.
+    ///
+    /// # Errors
+    /// [`MapError::Full`] when the maps have no room; nothing stays taken.
+    pub fn place(&mut self, service: u32, group: &Group) -> Result<Entries, PlaceError> {
+        let mut entries = Entries::default();
+        let mut pools = [Pool::default(); FRONTEND_SCOPES];
+        for scope in 0..FRONTEND_SCOPES {
+            let targets = &group.pools[scope];
+            if targets.is_empty() && group.keep_last {
+                pools[scope] = self.last_known(group, scope);
+                continue;
+            }
+            if scope > 0 && *targets == group.pools[0] {
+                pools[scope] = pools[0];
+                continue;
+            }
+            match self.place_pool(group, scope, targets, &mut entries) {
+                Ok(pool) => pools[scope] = pool,
+                Err(error) => {
+                    entries.pools.iter().for_each(|(pool, _)| self.release_unnamed(*pool));
+                    return Err(error);
+                }
+            }
+        }
+        for (key, balanced, row) in &group.frontends {
+            let pools = if *balanced { pools } else { Default::default() };
+            entries.frontends.push((*key, Frontend { service, pools, ..*row }));
+        }
+        Ok(entries)
+    }
+
+    fn place_pool(
+        &mut self,
+        group: &Group,
+        scope: usize,
+        targets: &[Target],
+        entries: &mut Entries,
+    ) -> Result<Pool, MapError> {
+        let mut ids = Vec::with_capacity(targets.len());
+        for target in targets {
+            let id = self.assign(&target.0)?;
+            ids.push(id);
+            entries.backends.push((id, target.0));
+        }
+        if ids.is_empty() {
+            return Ok(Pool::default());
+        }
+        if let Some((pool, _)) = entries.pools.iter().find(|(_, have)| *have == ids) {
+            return Ok(*pool);
+        }
+        let known = self.pools_of(group, scope).find(|pool| self.pool(group.family, *pool) == ids);
+        let pool = match known {
+            Some(pool) => pool,
+            None => self.take_range(group.family, ids.len() as u32)?,
+        };
+        entries.pools.push((pool, ids));
+        Ok(pool)
+    }
+
+    /// The pools that the group's rows name now, the scope's own first.
+    fn pools_of(&self, group: &Group, scope: usize) -> impl Iterator<Item = Pool> {
+        let rows = group.frontends.iter().filter_map(|(key, _, _)| self.frontend(key));
+        rows.flat_map(move |row| [row.pools[scope], row.pools[FRONTEND_SCOPES - 1 - scope]])
+            .filter(|pool| pool.len > 0)
+    }
+
+    fn last_known(&self, group: &Group, scope: usize) -> Pool {
+        self.pools_of(group, scope).next().unwrap_or_default()
+    }
+
+    fn assign(&mut self, row: &BackendRow) -> Result<u32, MapError> {
+        let (id, map) = match row {
+            BackendRow::V4(b) => {
+                (self.backends4.assign((b.addr, b.port, b.proto), self.batch), maps::BACKENDS4)
+            }
+            BackendRow::V6(b) => {
+                (self.backends6.assign((b.addr, b.port, b.proto), self.batch), maps::BACKENDS6)
+            }
+        };
+        id.ok_or(MapError::Full { map, max: self.capacity.backends, key: "bpf.lbMapMax" })
+    }
+
+    fn take_range(&mut self, family: Family, len: u32) -> Result<Pool, MapError> {
+        let full = MapError::Full { map: maps::POOL, max: self.capacity.slots, key: "bpf.lbMapMax" };
+        let pool = self.space.take(len).ok_or(full)?;
+        self.ranges.insert(pool.offset, Range { family, len, ids: Box::default(), refs: 0 });
+        Ok(pool)
+    }
+}

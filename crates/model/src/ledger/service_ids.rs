@@ -1,0 +1,79 @@
+//! Service ids: one for each service port, kept for as long as the port is wanted or a row names it.
+
+use super::Ids;
+use std::collections::HashMap;
+
+/// Ids above this are not taken over from maps: nothing that we wrote has them.
+const LIMIT: u32 = 1 << 24;
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Use {
+    rows: u32,
+    owned: bool,
+}
+
+/// The ids of service ports.
+#[derive(Debug)]
+pub struct ServiceIds {
+    numbers: Ids,
+    used: HashMap<u32, Use>,
+}
+
+impl Default for ServiceIds {
+    fn default() -> Self {
+        Self { numbers: Ids::new(LIMIT), used: HashMap::new() }
+    }
+}
+
+impl ServiceIds {
+    /// A new id, owned by the caller.
+    pub fn take(&mut self) -> Option<u32> {
+        let id = self.numbers.take()?;
+        self.used.insert(id, Use { rows: 0, owned: true });
+        Some(id)
+    }
+
+    /// Owns an id that rows name but no port owns, as after a restart; false when another owns it.
+    pub fn adopt(&mut self, id: u32) -> bool {
+        self.used.get_mut(&id).is_some_and(|u| !std::mem::replace(&mut u.owned, true))
+    }
+
+    /// The port that owned the id is gone; rows may still name it.
+    pub fn disown(&mut self, id: u32, batch: u64) {
+        self.change(id, batch, |u| u.owned = false);
+    }
+
+    /// One more row names the id.
+    pub fn named(&mut self, id: u32) {
+        if let Some(u) = self.used.get_mut(&id) {
+            u.rows += 1;
+        } else if self.numbers.reserve(id) {
+            self.used.insert(id, Use { rows: 1, owned: false });
+        }
+    }
+
+    /// One row less names the id.
+    pub fn unnamed(&mut self, id: u32, batch: u64) {
+        self.change(id, batch, |u| u.rows = u.rows.saturating_sub(1));
+    }
+
+    fn change(&mut self, id: u32, batch: u64, change: impl FnOnce(&mut Use)) {
+        let Some(u) = self.used.get_mut(&id) else { return };
+        change(u);
+        if u.rows == 0 && !u.owned {
+            self.used.remove(&id);
+            self.numbers.give_back(id, batch);
+        }
+    }
+
+    /// Frees what has rested long enough.
+    pub fn begin(&mut self, batch: u64) {
+        self.numbers.begin(batch);
+    }
+
+    /// How many ids are given out.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.used.len()
+    }
+}

@@ -1,0 +1,141 @@
+//! Where a service wants to answer, and where it may not.
+
+use crate::Problem;
+use crate::model::{AddressIndex, Options};
+use crate::objects::Kind;
+use crate::snapshot::{NodeState, PortSpec, Spec, Vip};
+use crate::store::{Family, FrontendRef};
+use shunt_common::{Frontend, FrontendKind, frontend_flag};
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// A frontend that a service asks for, before conflicts with other services are decided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    /// Where it answers.
+    pub key: FrontendRef,
+    /// What kind it is.
+    pub kind: FrontendKind,
+    /// Index in [`Spec::ports`].
+    pub port: u16,
+    /// Bits of [`frontend_flag`].
+    pub flags: u8,
+}
+
+impl Wanted {
+    /// Whether the row only marks a NodePort's port.
+    #[must_use]
+    pub const fn is_marker(&self) -> bool {
+        self.flags as u32 & frontend_flag::MARKER != 0
+    }
+
+    /// The row, without service id and pools.
+    #[must_use]
+    pub fn row(&self) -> Frontend {
+        Frontend { kind: self.kind as u8, flags: self.flags.into(), ..Frontend::default() }
+    }
+}
+
+/// What decides where services answer, beside the service itself.
+pub struct Env<'a> {
+    /// Settings.
+    pub options: &'a Options,
+    /// This node.
+    pub node: &'a NodeState,
+    /// Where NodePorts answer.
+    pub node_ports: &'a [IpAddr],
+    /// Which service has an address as its ClusterIP.
+    pub addresses: &'a AddressIndex,
+}
+
+/// Every frontend that a service may ask for, each key once, and what was refused.
+#[must_use]
+pub fn wanted(name: &str, spec: &Spec, env: &Env<'_>) -> (Vec<Wanted>, Vec<Problem>) {
+    let mut out = Collector { name, found: Vec::new(), ports: HashMap::new(), problems: Vec::new() };
+    for (port, index) in spec.ports.iter().zip(0u16..) {
+        let flags = if env.options.external_cluster_ip { frontend_flag::EXTERNAL } else { 0 };
+        for addr in &spec.cluster_ips {
+            out.add(*addr, port, index, FrontendKind::ClusterIp, flags);
+        }
+        node_ports(&mut out, spec, port, index, env);
+    }
+    for vip in &spec.vips {
+        if let Some((what, todo)) = refused(*vip, env) {
+            let field = if vip.load_balancer { "status.loadBalancer.ingress" } else { "spec.externalIPs" };
+            out.problems.push(Problem::new(
+                Kind::Service,
+                name,
+                format!("{field}: {} {what}", vip.addr),
+                todo,
+            ));
+            continue;
+        }
+        let kind = if vip.load_balancer { FrontendKind::LoadBalancer } else { FrontendKind::ExternalIp };
+        for (port, index) in spec.ports.iter().zip(0u16..) {
+            out.add(vip.addr, port, index, kind, frontend_flag::EXTERNAL);
+        }
+    }
+    (out.found, out.problems)
+}
+
+fn node_ports(out: &mut Collector<'_>, spec: &Spec, port: &PortSpec, index: u16, env: &Env<'_>) {
+    let number = port.node_port;
+    if number == 0 || !env.options.node_port.enabled {
+        return;
+    }
+    let (min, max) = env.options.node_port.range;
+    if number < min || number > max {
+        // Whoever writes a manifest could otherwise take the node's own ssh or kubelet port.
+        let what = format!("nodePort {number} is outside nodePort.range {min}-{max}");
+        let todo = "choose one inside, or widen nodePort.range to what the API server allows";
+        out.problems.push(Problem::new(Kind::Service, out.name, what, todo));
+        return;
+    }
+    let node_port = PortSpec { port: number, ..port.clone() };
+    for family in Family::ALL.into_iter().filter(|f| spec.serves(*f)) {
+        for addr in env.node_ports.iter().filter(|a| Family::of(**a) == family) {
+            out.add(*addr, &node_port, index, FrontendKind::NodePort, frontend_flag::EXTERNAL);
+        }
+        out.add(family.unspecified(), &node_port, index, FrontendKind::NodePort, frontend_flag::MARKER);
+    }
+}
+
+/// Why an address from outside would take traffic away from the cluster itself (CVE-2020-8554 is one way).
+fn refused(vip: Vip, env: &Env<'_>) -> Option<(String, &'static str)> {
+    const TODO: &str = "use an address that nothing else in the cluster has";
+    if env.node.owns(vip.addr) {
+        return Some(("is an address of this node".into(), TODO));
+    }
+    if let Some(owner) = env.addresses.cluster_ip(vip.addr) {
+        return Some((format!("is the ClusterIP of {owner}"), TODO));
+    }
+    let cidr = env.node.pod_cidrs.iter().find(|net| net.contains(&vip.addr))?;
+    Some((format!("lies in the pod CIDR {cidr}"), TODO))
+}
+
+struct Collector<'a> {
+    name: &'a str,
+    found: Vec<Wanted>,
+    /// The port of each key found.
+    ports: HashMap<FrontendRef, u16>,
+    problems: Vec<Problem>,
+}
+
+impl Collector<'_> {
+    fn add(&mut self, addr: IpAddr, port: &PortSpec, index: u16, kind: FrontendKind, flags: u32) {
+        let key = FrontendRef::new(addr, port.port, port.proto);
+        match self.ports.get(&key) {
+            Some(have) if *have != index => {
+                let what =
+                    format!("{addr}:{}/{} is claimed by two of its ports", port.port, port.proto.name());
+                let todo = "give each port its own number; the first keeps it";
+                self.problems.push(Problem::new(Kind::Service, self.name, what, todo));
+            }
+            Some(_) => {}
+            None => {
+                self.ports.insert(key, index);
+                self.found.push(Wanted { key, kind, port: index, flags: flags as u8 });
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What the sources tell us. Every call is cheap: it converts one object and marks what must be looked at again.
+
+use super::{Entry, HeldSlice, Model};
+use crate::objects::{EndpointSlice, Kind, Node, Service};
+use crate::snapshot::{NodeState, ServiceName, Slice, Spec, service_name};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+impl Model {
+    /// A Service was added or changed.
+    pub fn apply_service(&mut self, service: &Service) {
+        let name = self.intern(&service.metadata.key());
+        let spec = Spec::new(service, &mut self.words).map(Box::new);
+        let round = self.rounds[Kind::Service as usize].current;
+        if spec.is_none() && !self.services.contains_key(&name) {
+            return;
+        }
+        let entry = self.services.entry(name.clone()).or_default();
+        entry.round = round;
+        if entry.spec != spec {
+            self.set_spec(&name, spec);
+        }
+    }
+
+    /// A Service was removed.
+    pub fn delete_service(&mut self, namespace: &str, name: &str) {
+        let Some(name) = self.known(&format!("{namespace}/{name}")) else { return };
+        self.set_spec(&name, None);
+    }
+
+    /// An EndpointSlice was added or changed.
+    pub fn apply_slice(&mut self, slice: &EndpointSlice) {
+        let key = slice.metadata.key();
+        let Some(owner) = service_name(slice) else {
+            self.remove_slice(&key);
+            return;
+        };
+        let owner = self.intern(&owner);
+        let known = self.slice_owner.get_key_value(key.as_str()).map(|(k, o)| (k.clone(), o.clone()));
+        let key = match known {
+            Some((key, old)) if old == owner => key,
+            Some((key, _)) => {
+                self.remove_slice(&key);
+                key
+            }
+            None => key.into(),
+        };
+        let slice = Slice::new(slice, &mut self.words);
+        let round = self.rounds[Kind::EndpointSlice as usize].current;
+        let entry = self.services.entry(owner.clone()).or_default();
+        match entry.slices.get_mut(&key) {
+            Some(held) if held.slice == slice => {
+                held.round = round;
+                return;
+            }
+            _ => entry.slices.insert(key.clone(), HeldSlice { slice, round }),
+        };
+        self.slice_owner.insert(key, owner.clone());
+        self.dirty.insert(owner);
+    }
+
+    /// An EndpointSlice was removed.
+    pub fn delete_slice(&mut self, namespace: &str, name: &str) {
+        self.remove_slice(&format!("{namespace}/{name}"));
+    }
+
+    /// This node's object was added or changed; other nodes' are ignored.
+    pub fn apply_node(&mut self, node: &Node) {
+        if node.metadata.name == self.options.node_name {
+            self.rounds[Kind::Node as usize].node_seen = true;
+            self.set_node(NodeState::new(node));
+        }
+    }
+
+    /// This node's object was removed: its addresses are no longer known.
+    pub fn delete_node(&mut self, name: &str) {
+        if name == self.options.node_name {
+            self.set_node(NodeState::default());
+        }
+    }
+
+    /// Where NodePorts answer, after `nodePort.addresses`; `None` for the node's primary address of each family.
+    pub fn set_node_port_addresses(&mut self, addresses: Option<Vec<IpAddr>>) {
+        if self.node_port_addresses != addresses {
+            self.node_port_addresses = addresses;
+            self.all_stale();
+        }
+    }
+
+    /// A full list of a kind begins: `apply_*` each object, then call [`Self::end_replace`].
+    pub fn begin_replace(&mut self, kind: Kind) {
+        let round = &mut self.rounds[kind as usize];
+        round.current += 1;
+        round.node_seen = false;
+    }
+
+    /// A full list of a kind is complete: what it did not have is gone.
+    pub fn end_replace(&mut self, kind: Kind) {
+        let round = self.rounds[kind as usize];
+        match kind {
+            Kind::Service => {
+                let gone = |e: &Entry| e.spec.is_some() && e.round != round.current;
+                let names: Vec<_> =
+                    self.services.iter().filter(|(_, e)| gone(e)).map(|(n, _)| n.clone()).collect();
+                names.iter().for_each(|name| self.set_spec(name, None));
+            }
+            Kind::EndpointSlice => {
+                let slices = self.services.values().flat_map(|e| &e.slices);
+                let gone = slices.filter(|(_, held)| held.round != round.current);
+                let keys: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
+                keys.iter().for_each(|key| self.remove_slice(key));
+            }
+            Kind::Node if !round.node_seen => self.set_node(NodeState::default()),
+            Kind::Node => {}
+        }
+        self.rounds[kind as usize].synced = true;
+    }
+
+    /// [`Self::begin_replace`], each object, [`Self::end_replace`].
+    pub fn replace_services<'a>(&mut self, services: impl IntoIterator<Item = &'a Service>) {
+        self.begin_replace(Kind::Service);
+        services.into_iter().for_each(|s| self.apply_service(s));
+        self.end_replace(Kind::Service);
+    }
+
+    /// [`Self::begin_replace`], each object, [`Self::end_replace`].
+    pub fn replace_slices<'a>(&mut self, slices: impl IntoIterator<Item = &'a EndpointSlice>) {
+        self.begin_replace(Kind::EndpointSlice);
+        slices.into_iter().for_each(|s| self.apply_slice(s));
+        self.end_replace(Kind::EndpointSlice);
+    }
+
+    /// [`Self::begin_replace`], each object, [`Self::end_replace`].
+    pub fn replace_nodes<'a>(&mut self, nodes: impl IntoIterator<Item = &'a Node>) {
+        self.begin_replace(Kind::Node);
+        nodes.into_iter().for_each(|n| self.apply_node(n));
+        self.end_replace(Kind::Node);
+    }
+
+    fn set_spec(&mut self, name: &ServiceName, spec: Option<Box<Spec>>) {
+        let Some(entry) = self.services.get_mut(name) else { return };
+        let old = std::mem::replace(&mut entry.spec, spec);
+        let mut affected = Vec::new();
+        if let Some(old) = &old {
+            affected.extend(self.addresses.remove(name, old));
+        }
+        if let Some(new) = &entry.spec {
+            affected.extend(self.addresses.add(name, new));
+        }
+        self.stale.extend(affected);
+        self.stale.insert(name.clone());
+    }
+
+    fn set_node(&mut self, node: NodeState) {
+        if self.node != node {
+            self.node = node;
+            self.all_stale();
+        }
+    }
+
+    fn all_stale(&mut self) {
+        self.stale.extend(self.services.keys().cloned());
+    }
+
+    fn remove_slice(&mut self, key: &str) {
+        let Some(owner) = self.slice_owner.remove(key) else { return };
+        if let Some(entry) = self.services.get_mut(&owner) {
+            entry.slices.remove(key);
+            self.dirty.insert(owner);
+        }
+    }
+
+    fn known(&self, name: &str) -> Option<ServiceName> {
+        self.services.get_key_value(name).map(|(n, _)| n.clone())
+    }
+
+    fn intern(&self, name: &str) -> ServiceName {
+        self.known(name).unwrap_or_else(|| Arc::from(name))
+    }
+}

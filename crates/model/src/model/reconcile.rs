@@ -1,0 +1,202 @@
+//! Brings the maps to what the services ask for, at a cost in proportion to what changed.
+
+use super::Model;
+use crate::Problem;
+use crate::diff::diff;
+use crate::lower::{Group, lower};
+use crate::objects::Kind;
+use crate::snapshot::ServiceName;
+use crate::store::{FrontendRef, MapError, MapStore, Op};
+use std::collections::BTreeSet;
+
+/// What one reconcile did and left to do.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Report {
+    /// Kinds without a complete first list: nothing was written for want of them.
+    pub waiting: Vec<Kind>,
+    /// Services that were looked at.
+    pub services: usize,
+    /// Ops that were applied.
+    pub ops: usize,
+    /// What failed. Call [`Model::retry_pending`] after a backoff, then reconcile.
+    pub failed: Vec<Failure>,
+    /// All problems of the services that were looked at, for the log.
+    pub problems: Vec<Problem>,
+    /// Backends that no pool names any more. Programs may be reading them still, so the next reconcile removes them:
+    /// call it within some milliseconds even when no event comes.
+    pub removals_due: usize,
+}
+
+/// An op that failed, and whose it was.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// `Service namespace/name`, or what else was being written.
+    pub object: String,
+    /// Why.
+    pub error: MapError,
+}
+
+impl Model {
+    /// Applies what the dirty services ask for.
+    ///
+    /// For each of their ports: backends, pool, frontends, each after the one it leads to, up to the first op that
+    /// fails. Until its frontend's row is switched, a port keeps its old pool whole. Then frontends nobody asks for
+    /// are removed, and at last backends that had become unused in an earlier reconcile.
+    pub fn reconcile(&mut self, store: &mut dyn MapStore) -> Report {
+        let mut report = Report { waiting: self.waiting(), ..Report::default() };
+        if !report.waiting.is_empty() {
+            return report;
+        }
+        self.ledger.begin();
+        self.resolve();
+        self.sweep();
+        for name in std::mem::take(&mut self.dirty) {
+            self.reconcile_service(&name, store, &mut report);
+        }
+        self.remove_orphans(store, &mut report);
+        self.remove_idle(store, &mut report);
+        report
+    }
+
+    /// Makes everything that failed dirty again.
+    pub fn retry_pending(&mut self) {
+        self.dirty.append(&mut self.failed);
+        self.orphans.append(&mut self.stuck);
+    }
+
+    /// Whether a reconcile would do anything.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.stale.is_empty()
+            || !self.dirty.is_empty()
+            || !self.orphans.is_empty()
+            || (self.is_synced() && !self.swept)
+            || self.ledger.idle_backends() > 0
+    }
+
+    /// Once, when all has been listed: rows that were read back and that nobody asks for are orphans.
+    fn sweep(&mut self) {
+        if !std::mem::replace(&mut self.swept, true) {
+            let keys = self.ledger.frontends().map(|(key, _)| *key);
+            self.orphans.extend(keys.filter(|key| self.claims.holder(key).is_none()));
+        }
+    }
+
+    fn reconcile_service(&mut self, name: &ServiceName, store: &mut dyn MapStore, report: &mut Report) {
+        report.services += 1;
+        self.failed.remove(name);
+        let groups = self.lower_service(name);
+        let mut failed = Vec::new();
+        for group in &groups {
+            if let Err(error) = self.reconcile_group(name, group, store, report) {
+                failed.extend(group.frontends.iter().map(|(key, ..)| (*key, error.to_string())));
+                report.failed.push(Failure { object: format!("Service {name}"), error });
+            }
+        }
+        if !failed.is_empty() {
+            self.failed.insert(name.clone());
+        }
+        let Some(entry) = self.services.get_mut(name) else { return };
+        entry.failed = failed;
+        report.problems.extend(entry.problems().cloned());
+        if entry.is_empty() {
+            self.services.remove(name);
+        }
+    }
+
+    /// Lowers a service, notes its conflicts and lets go of the ids of ports it has no more.
+    fn lower_service(&mut self, name: &ServiceName) -> Vec<Group> {
+        let (held, lost) = self.held(name);
+        let Some(entry) = self.services.get_mut(name) else { return Vec::new() };
+        entry.conflicts = lost;
+        let slices = entry.slices.values().map(|s| &s.slice);
+        let groups = match &entry.spec {
+            Some(spec) => lower(name, spec, slices, &self.node, &self.options.node_name, &held),
+            None => Vec::new(),
+        };
+        let ports = entry.spec.as_ref().map(|s| &s.ports);
+        let used: BTreeSet<&str> =
+            ports.map(|p| groups.iter().map(|g| &*p[g.port].name).collect()).unwrap_or_default();
+        let batch = self.ledger.batch();
+        let ledger = &mut self.ledger;
+        entry.ids.retain(|(port, id)| {
+            let keep = used.contains(&**port);
+            if !keep {
+                ledger.services().disown(*id, batch);
+            }
+            keep
+        });
+        groups
+    }
+
+    fn reconcile_group(
+        &mut self,
+        name: &ServiceName,
+        group: &Group,
+        store: &mut dyn MapStore,
+        report: &mut Report,
+    ) -> Result<(), MapError> {
+        let service = self.service_id(name, group)?;
+        let entries = self.ledger.place(service, group)?;
+        let mut result = Ok(());
+        for op in diff(&self.ledger, group.family, &entries) {
+            result = self.apply(store, &op, report);
+            if result.is_err() {
+                break;
+            }
+        }
+        entries.pools.iter().for_each(|(pool, _)| self.ledger.release_unnamed(*pool));
+        result
+    }
+
+    /// The id of a group's port: the one it has, else the one that its rows have, else a new one.
+    fn service_id(&mut self, name: &ServiceName, group: &Group) -> Result<u32, MapError> {
+        const FULL: MapError = MapError::Full { map: "service ids", max: 1 << 24, key: "nothing" };
+        let entry = self.services.get_mut(name).ok_or(FULL)?;
+        let port = entry.spec.as_ref().map(|s| s.ports[group.port].name.clone()).ok_or(FULL)?;
+        if let Some((_, id)) = entry.ids.iter().find(|(have, _)| *have == port) {
+            return Ok(*id);
+        }
+        let rows = group.frontends.iter().filter_map(|(key, ..)| self.ledger.frontend(key));
+        let had: Vec<u32> = rows.map(|row| row.service).collect();
+        let services = self.ledger.services();
+        let adopted = had.into_iter().find(|id| services.adopt(*id));
+        let id = adopted.or_else(|| services.take()).ok_or(FULL)?;
+        entry.ids.push((port, id));
+        Ok(id)
+    }
+
+    fn remove_orphans(&mut self, store: &mut dyn MapStore, report: &mut Report) {
+        for key in std::mem::take(&mut self.orphans) {
+            if self.ledger.frontend(&key).is_none() {
+                continue;
+            }
+            if let Err(error) = self.apply(store, &Op::DeleteFrontend { key }, report) {
+                self.stuck.insert(key);
+                report.failed.push(Failure { object: frontend_name(&key), error });
+            }
+        }
+    }
+
+    fn remove_idle(&mut self, store: &mut dyn MapStore, report: &mut Report) {
+        let mut failed = 0;
+        for op in self.ledger.removals() {
+            if let Err(error) = self.apply(store, &op, report) {
+                failed += 1;
+                report.failed.push(Failure { object: "unused backend".into(), error });
+            }
+        }
+        report.removals_due = self.ledger.idle_backends() - failed;
+    }
+
+    fn apply(&mut self, store: &mut dyn MapStore, op: &Op, report: &mut Report) -> Result<(), MapError> {
+        store.apply(op)?;
+        report.ops += 1;
+        self.ledger.commit(op);
+        Ok(())
+    }
+}
+
+fn frontend_name(key: &FrontendRef) -> String {
+    format!("frontend {}", crate::dump::address(key.addr(), key.port(), key.proto()))
+}

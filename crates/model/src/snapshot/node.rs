@@ -1,0 +1,72 @@
+//! This node, as far as services care.
+
+use crate::objects::{Kind, Node};
+use crate::store::Family;
+use crate::{Problem, objects};
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// This node's addresses and its pods' ranges.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct NodeState {
+    /// All IP addresses in `status.addresses`, in order.
+    pub addresses: Vec<IpAddr>,
+    /// The first `InternalIP` of each family (else the first `ExternalIP`): where NodePorts answer by default.
+    pub primary: Vec<IpAddr>,
+    /// `spec.podCIDRs`.
+    pub pod_cidrs: Vec<IpNet>,
+    /// What could not be read.
+    pub problems: Vec<Problem>,
+}
+
+impl NodeState {
+    /// From the API object.
+    #[must_use]
+    pub fn new(node: &Node) -> Self {
+        let mut state = Self::default();
+        let fields = node.status.addresses.as_deref().unwrap_or_default();
+        for field in fields.iter().filter(|f| is_ip(f)) {
+            match field.address.parse() {
+                Ok(addr) => state.addresses.push(addr),
+                Err(_) => {
+                    state.problem(node, format!("status.addresses: {:?} is no IP address", field.address))
+                }
+            }
+        }
+        state.primary = Family::ALL.iter().filter_map(|f| primary(fields, *f)).collect();
+        let cidr = node.spec.pod_cidr.as_slice();
+        for text in node.spec.pod_cidrs.as_deref().unwrap_or(cidr) {
+            match text.parse() {
+                Ok(net) => state.pod_cidrs.push(net),
+                Err(_) => state.problem(node, format!("spec.podCIDRs: {text:?} is no address range")),
+            }
+        }
+        state
+    }
+
+    /// Whether an address is one of the node's own.
+    #[must_use]
+    pub fn owns(&self, addr: IpAddr) -> bool {
+        self.addresses.contains(&addr)
+    }
+
+    fn problem(&mut self, node: &Node, what: String) {
+        let todo = "correct the Node object; the value is ignored";
+        self.problems.push(Problem::new(Kind::Node, &node.metadata.name, what, todo));
+    }
+}
+
+fn is_ip(field: &objects::NodeAddress) -> bool {
+    matches!(field.type_.as_str(), "InternalIP" | "ExternalIP")
+}
+
+fn primary(fields: &[objects::NodeAddress], family: Family) -> Option<IpAddr> {
+    let first = |type_: &str| {
+        fields
+            .iter()
+            .filter(|f| f.type_ == type_)
+            .filter_map(|f| f.address.parse().ok())
+            .find(|a| Family::of(*a) == family)
+    };
+    first("InternalIP").or_else(|| first("ExternalIP"))
+}

@@ -1,0 +1,141 @@
+//! An EndpointSlice in compact form: a hundred thousand of its endpoints are kept in a few megabytes.
+
+use super::{Words, port_number, protocol, refused};
+use crate::Problem;
+use crate::objects::{self, Kind};
+use crate::store::Family;
+use shunt_common::Proto;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The label that names the service of a slice.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// The label of slices that no proxy needs.
+const HEADLESS: &str = "service.kubernetes.io/headless";
+
+/// Endpoints of one service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Slice {
+    /// The family of every endpoint.
+    pub family: Family,
+    /// Ports of every endpoint.
+    pub ports: Box<[SlicePort]>,
+    /// Endpoints with a usable address.
+    pub endpoints: Box<[Endpoint]>,
+    /// What was wrong.
+    pub problems: Vec<Problem>,
+}
+
+/// A port of every endpoint in a slice.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SlicePort {
+    /// The name of the service's port.
+    pub name: Arc<str>,
+    /// The number, which may differ from slice to slice.
+    pub port: u16,
+    /// TCP or UDP.
+    pub proto: Proto,
+}
+
+/// One endpoint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Endpoint {
+    /// Its address.
+    pub addr: IpAddr,
+    /// Takes new flows.
+    pub ready: bool,
+    /// Would be ready were it not terminating.
+    pub serving: bool,
+    /// On its way out.
+    pub terminating: bool,
+    /// The node that runs it.
+    pub node: Option<Arc<str>>,
+}
+
+/// The service that a slice belongs to; `None` when the slice is none of ours.
+#[must_use]
+pub fn service_name(slice: &objects::EndpointSlice) -> Option<String> {
+    let meta = &slice.metadata;
+    if slice.address_type == "FQDN" || meta.label(HEADLESS).is_some() {
+        return None;
+    }
+    let name = meta.label(SERVICE_NAME).filter(|n| !n.is_empty())?;
+    Some(format!("{}/{name}", meta.namespace()))
+}
+
+impl Slice {
+    /// From the API object.
+    #[must_use]
+    pub fn new(slice: &objects::EndpointSlice, words: &mut Words) -> Self {
+        let mut read = Reader { name: slice.metadata.key(), problems: Vec::new() };
+        let family = match slice.address_type.as_str() {
+            "IPv4" => Some(Family::V4),
+            "IPv6" => Some(Family::V6),
+            other => {
+                read.problem(format!("addressType {other:?} is unknown"), "use IPv4 or IPv6");
+                None
+            }
+        };
+        let endpoints = slice.endpoints.as_deref().filter(|_| family.is_some()).unwrap_or_default();
+        let family = family.unwrap_or(Family::V4);
+        let endpoints = endpoints.iter().filter_map(|e| read.endpoint(e, family, words)).collect();
+        let ports = slice.ports.as_deref().unwrap_or_default();
+        let ports = ports.iter().filter_map(|p| read.port(p, words)).collect();
+        Self { family, ports, endpoints, problems: read.problems }
+    }
+}
+
+struct Reader {
+    name: String,
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    fn problem(&mut self, what: String, todo: &str) {
+        self.problems.push(Problem::new(Kind::EndpointSlice, &self.name, what, todo));
+    }
+
+    fn endpoint(&mut self, field: &objects::Endpoint, family: Family, words: &mut Words) -> Option<Endpoint> {
+        let Some(text) = field.addresses.first() else {
+            self.problem("an endpoint has no address".into(), "the others are used");
+            return None;
+        };
+        let parsed: Option<IpAddr> = text.parse().ok().filter(|a| Family::of(*a) == family);
+        let Some(addr) = parsed else {
+            let what = format!("endpoint address {text:?} is no {} address", family.name());
+            self.problem(what, "correct it; the others are used");
+            return None;
+        };
+        if let Some(why) = refused(addr) {
+            self.problem(format!("endpoint address {addr} {why}"), "remove it; the others are used");
+            return None;
+        }
+        let conditions = field.conditions.unwrap_or_default();
+        Some(Endpoint {
+            addr,
+            ready: conditions.ready.unwrap_or(true),
+            serving: conditions.serving.unwrap_or(true),
+            terminating: conditions.terminating.unwrap_or(false),
+            node: field.node_name.as_deref().filter(|n| !n.is_empty()).map(|n| words.get(n)),
+        })
+    }
+
+    fn port(&mut self, field: &objects::EndpointPort, words: &mut Words) -> Option<SlicePort> {
+        let name = field.name.as_deref().unwrap_or_default();
+        let number = field.port?;
+        let proto = match protocol(field.protocol.as_deref()) {
+            // The service's own port says that SCTP is not served.
+            Ok(Proto::Sctp) => return None,
+            Ok(proto) => proto,
+            Err(what) => {
+                self.problem(format!("port {name:?}: {what} is unknown"), "use TCP or UDP");
+                return None;
+            }
+        };
+        let Some(port) = port_number(number) else {
+            self.problem(format!("port {name:?}: {number} is not in 1-65535"), "correct it");
+            return None;
+        };
+        Some(SlicePort { name: words.get(name), port, proto })
+    }
+}

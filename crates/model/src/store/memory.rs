@@ -1,0 +1,150 @@
+//! The maps in memory, with the checks that a kernel and a packet would make.
+
+use super::{Actual, BackendRow, Capacity, Family, FrontendRef, MapError, MapStore, Op};
+use shunt_common::{Frontend, Pool, maps};
+use std::collections::BTreeMap;
+
+/// Maps in memory: for tests, and for `--dry-run`.
+///
+/// With [`MemoryStore::checked`] it panics as soon as an op leaves the maps in a state in which some packet would go
+/// wrong: a frontend whose pool leads to a backend without a row, or a change of a pool under a visible frontend.
+#[derive(Clone, Debug)]
+pub struct MemoryStore {
+    actual: Actual,
+    /// All slots ever written, as an array map keeps them.
+    slots: BTreeMap<u32, u32>,
+    capacity: Capacity,
+    checked: bool,
+    /// Ops applied.
+    pub applied: usize,
+}
+
+impl MemoryStore {
+    /// Empty maps of these sizes.
+    #[must_use]
+    pub fn new(capacity: Capacity) -> Self {
+        Self { actual: Actual::default(), slots: BTreeMap::new(), capacity, checked: false, applied: 0 }
+    }
+
+    /// Empty maps that panic on an unsafe order of ops.
+    #[must_use]
+    pub fn checked(capacity: Capacity) -> Self {
+        Self { checked: true, ..Self::new(capacity) }
+    }
+
+    fn rows(&self, family: Family) -> usize {
+        self.actual.frontends.keys().filter(|k| k.family() == family).count()
+    }
+
+    fn has_backend(&self, family: Family, id: u32) -> bool {
+        match family {
+            Family::V4 => self.actual.backends4.contains_key(&id),
+            Family::V6 => self.actual.backends6.contains_key(&id),
+        }
+    }
+
+    fn named(&self, row: &Frontend) -> impl Iterator<Item = u32> + use<> {
+        row.pools.into_iter().flat_map(|p| p.offset..p.offset + p.len)
+    }
+
+    fn check_frontend(&self, key: &FrontendRef, row: &Frontend) {
+        for slot in self.named(row) {
+            let id = self.slots.get(&slot).copied().unwrap_or(0);
+            assert!(
+                self.has_backend(key.family(), id),
+                "{key:?} names slot {slot}, whose backend {id} has no row"
+            );
+        }
+    }
+
+    fn check_pool_unseen(&self, pool: Pool) {
+        for (key, row) in &self.actual.frontends {
+            for seen in row.pools.iter().filter(|p| p.len > 0) {
+                let apart = seen.offset + seen.len <= pool.offset || pool.offset + pool.len <= seen.offset;
+                assert!(apart, "{pool:?} is written under {key:?}, which names {seen:?}");
+            }
+        }
+    }
+
+    fn check_backend_unseen(&self, family: Family, id: u32) {
+        for (key, row) in self.actual.frontends.iter().filter(|(k, _)| k.family() == family) {
+            let seen = self.named(row).any(|slot| self.slots.get(&slot) == Some(&id));
+            assert!(!seen, "backend {id} is removed under {key:?}");
+        }
+    }
+
+    fn full(map: &'static str, max: u32) -> MapError {
+        MapError::Full { map, max, key: "bpf.lbMapMax" }
+    }
+
+    fn put_backend(&mut self, id: u32, row: BackendRow) -> Result<(), MapError> {
+        assert!(id != 0 && row.state().is_some(), "a backend has an id and a state");
+        match row {
+            _ if id >= self.capacity.backends => {
+                return Err(Self::full(maps::BACKENDS4, self.capacity.backends));
+            }
+            BackendRow::V4(row) => _ = self.actual.backends4.insert(id, row),
+            BackendRow::V6(row) => _ = self.actual.backends6.insert(id, row),
+        }
+        Ok(())
+    }
+
+    fn put_pool(&mut self, pool: Pool, ids: &[u32]) -> Result<(), MapError> {
+        assert_eq!(pool.len as usize, ids.len(), "a pool has as many ids as slots");
+        if pool.offset.checked_add(pool.len).is_none_or(|end| end > self.capacity.slots) {
+            return Err(Self::full(maps::POOL, self.capacity.slots));
+        }
+        if self.checked {
+            self.check_pool_unseen(pool);
+        }
+        self.slots.extend((pool.offset..).zip(ids.iter().copied()));
+        Ok(())
+    }
+
+    fn put_frontend(&mut self, key: FrontendRef, row: Frontend) -> Result<(), MapError> {
+        assert!(row.service != 0 && row.kind != 0, "a frontend has a service and a kind");
+        let new = !self.actual.frontends.contains_key(&key);
+        if new && self.rows(key.family()) >= self.capacity.frontends as usize {
+            return Err(Self::full(maps::FRONTENDS4, self.capacity.frontends));
+        }
+        if self.checked {
+            self.check_frontend(&key, &row);
+        }
+        self.actual.frontends.insert(key, row);
+        Ok(())
+    }
+}
+
+impl MapStore for MemoryStore {
+    fn apply(&mut self, op: &Op) -> Result<(), MapError> {
+        match op {
+            Op::PutBackend { id, row } => self.put_backend(*id, *row)?,
+            Op::PutPool { pool, ids } => self.put_pool(*pool, ids)?,
+            Op::PutFrontend { key, row } => self.put_frontend(*key, *row)?,
+            Op::DeleteFrontend { key } => _ = self.actual.frontends.remove(key),
+            Op::DeleteBackend { family, id } => {
+                if self.checked {
+                    self.check_backend_unseen(*family, *id);
+                }
+                match family {
+                    Family::V4 => _ = self.actual.backends4.remove(id),
+                    Family::V6 => _ = self.actual.backends6.remove(id),
+                }
+            }
+        }
+        self.applied += 1;
+        Ok(())
+    }
+
+    fn dump(&mut self) -> Result<Actual, MapError> {
+        let mut actual = self.actual.clone();
+        for row in self.actual.frontends.values() {
+            actual.slots.extend(self.named(row).filter_map(|s| Some((s, *self.slots.get(&s)?))));
+        }
+        Ok(actual)
+    }
+
+    fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+}
