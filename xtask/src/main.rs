@@ -2,12 +2,17 @@
 #![forbid(unsafe_code)]
 
 mod apt;
+mod binaries;
 mod btf;
 mod build_ebpf;
+mod demo;
+mod deny;
 mod needs;
 mod object;
 mod setup;
 mod sh;
+mod tally;
+mod test;
 mod toolchain;
 mod versions;
 
@@ -20,7 +25,14 @@ type Verb = (&'static str, &'static str, fn(&[String]) -> Result<()>);
 
 const VERBS: &[Verb] = &[
     ("setup", "installs what is missing: --for build|ebpf|demo|test|kernels (test)", setup::main),
+    (
+        "demo",
+        "builds, and shows the main job on a lab of network namespaces; arguments go to the lab",
+        demo::main,
+    ),
+    ("test", "builds and runs every test", test::main),
     ("build-ebpf", "makes the eBPF object that is committed; --check compares instead", build_ebpf::main),
+    ("deny", "checks licences and sources of the dependencies", deny::main),
 ];
 
 fn main() -> ExitCode {

@@ -10,7 +10,7 @@ pub const EBPF_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 pub const BPF_LINKER: &str = "0.10.4";
 
 /// Checks licences, bans and sources of the dependencies.
-pub const CARGO_DENY: &str = "0.19.0";
+pub const CARGO_DENY: &str = "0.20.2";
 
 /// A kernel that Shunt promises to run on, by the Debian suite that ships it.
 pub struct Kernel {

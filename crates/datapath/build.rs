@@ -1,0 +1,13 @@
+//! Says which eBPF object is embedded: the committed one, or the one that `SHUNT_BPF_OBJECT` names (the tests set it
+//! where another toolchain than the recorded one has built a fresh object).
+
+use std::path::Path;
+
+fn main() {
+    println!("cargo:rerun-if-env-changed=SHUNT_BPF_OBJECT");
+    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/object/shunt.bpf.o");
+    let object = std::env::var("SHUNT_BPF_OBJECT").unwrap_or_else(|_| committed.to_owned());
+    println!("cargo:rerun-if-changed={object}");
+    assert!(Path::new(&object).is_file(), "no eBPF object at {object}: `cargo xtask build-ebpf` makes it");
+    println!("cargo:rustc-env=SHUNT_BPF_OBJECT={object}");
+}
