@@ -102,8 +102,9 @@ pub fn reserve<P: Packet, A: Family>(
 
 /// What the attempts at a port share.
 #[repr(C)]
-struct Attempts<P> {
+struct Attempts<P, A> {
     pkt: P,
+    scratch: *mut Scratch<A>,
     random: u32,
     client: u16,
     snat: bool,
@@ -119,6 +120,7 @@ const FULL: u8 = 2;
 fn reserve_reply<P: Packet, A: Family>(pkt: P, scratch: &mut Scratch<A>) -> Result<(), Refused> {
     let mut attempts = Attempts {
         pkt,
+        scratch: &raw mut *scratch,
         random: pick::random(),
         client: scratch.row.dport.host(),
         snat: scratch.row.flags & flow_flag::SNAT != 0,
@@ -137,10 +139,10 @@ fn reserve_reply<P: Packet, A: Family>(pkt: P, scratch: &mut Scratch<A>) -> Resu
 }
 
 /// One attempt; 1 ends the loop.
-extern "C" fn try_port<P: Packet, A: Family>(attempt: u32, attempts: *mut Attempts<P>) -> i64 {
-    let Some(scratch) = A::scratch() else { return 1 };
-    // SAFETY: the context of the loop, and a per-CPU value that this program alone uses meanwhile.
-    let (attempts, scratch) = unsafe { (&mut *attempts, &mut *scratch) };
+extern "C" fn try_port<P: Packet, A: Family>(attempt: u32, attempts: *mut Attempts<P, A>) -> i64 {
+    // SAFETY: the context of the loop. The room is reached through it and not looked up again: the caller borrows it, and
+    // LLVM would not see it change otherwise.
+    let (attempts, scratch) = unsafe { (&mut *attempts, &mut *(*attempts).scratch) };
     // Without SNAT the client's port stays unless the client has another flow to this very backend.
     if attempts.snat || attempt > 0 {
         let (min, max) = (config::snat_min(), config::snat_max());
