@@ -4,11 +4,11 @@
 pub const FRONTENDS4: &str = "frontends4";
 /// `FrontendKey<Ip6>` -> `Frontend`: HASH, read-only to programs.
 pub const FRONTENDS6: &str = "frontends6";
-/// backend id -> `Backend<Ip4>`: ARRAY that user space may map to read, read-only to programs.
+/// backend id -> `Backend<Ip4>`: ARRAY that user space maps and writes.
 pub const BACKENDS4: &str = "backends4";
-/// backend id -> `Backend<Ip6>`: ARRAY that user space may map to read, read-only to programs.
+/// backend id -> `Backend<Ip6>`: ARRAY that user space maps and writes.
 pub const BACKENDS6: &str = "backends6";
-/// slot / [`POOL_LANES`] -> `[u32; POOL_LANES]` backend ids: ARRAY that user space may map to read, read-only to programs. Both families.
+/// slot / [`POOL_LANES`] -> `[u32; POOL_LANES]` backend ids: ARRAY that user space maps and writes. Both families.
 pub const POOL: &str = "pool";
 /// `FlowKey<Ip4>` -> `Flow<Ip4>`: HASH.
 pub const FLOWS4: &str = "flows4";

@@ -28,9 +28,9 @@ pub struct Scratch<A> {
 
 /// Only the agent writes; allocated as it fills.
 const AGENT: usize = (BPF_F_RDONLY_PROG | BPF_F_NO_PREALLOC) as usize;
-/// Only the agent writes; it reads them through a mapping. (A writable mapping of a map that is read-only to programs is
-/// what the kernel refuses; the agent writes by system call.)
-const MAPPED: usize = (BPF_F_RDONLY_PROG | BPF_F_MMAPABLE) as usize;
+/// Only the agent writes, word by word through a mapping. The kernel refuses a writable mapping of a map that is
+/// read-only to programs, so these are not marked as such; no program here writes them.
+const MAPPED: usize = BPF_F_MMAPABLE as usize;
 /// Programs write; allocated as it fills.
 const GROWING: usize = BPF_F_NO_PREALLOC as usize;
 
