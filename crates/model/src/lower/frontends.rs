@@ -126,16 +126,25 @@ impl Collector<'_> {
         let key = FrontendRef::new(addr, port.port, port.proto);
         match self.ports.get(&key) {
             Some(have) if *have != index => {
-                let what =
-                    format!("{addr}:{}/{} is claimed by two of its ports", port.port, port.proto.name());
-                let todo = "give each port its own number; the first keeps it";
-                self.problems.push(Problem::new(Kind::Service, self.name, what, todo));
+                self.claimed_twice(addr, port, kind);
             }
             Some(_) => {}
             None => {
                 self.ports.insert(key, index);
                 self.found.push(Wanted { key, kind, port: index, flags: flags as u8 });
             }
+        }
+    }
+    fn claimed_twice(&mut self, addr: IpAddr, port: &PortSpec, kind: FrontendKind) {
+        let at = match kind {
+            FrontendKind::NodePort => "nodePort ".into(),
+            _ => format!("{addr}:"),
+        };
+        let what = format!("{at}{}/{} is claimed by two of its ports", port.port, port.proto.name());
+        let todo = "give each port its own number; the first keeps it";
+        let problem = Problem::new(Kind::Service, self.name, what, todo);
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
         }
     }
 }

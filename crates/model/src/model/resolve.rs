@@ -83,6 +83,11 @@ fn conflict(name: &str, spec: Option<&Spec>, want: &Wanted, holder: &str) -> Pro
         FrontendKind::NodePort => format!("nodePort {}/{proto}", want.key.port()),
         _ => format!("{} {}:{}/{proto}", want.kind.name(), want.key.addr(), want.key.port()),
     };
-    let what = format!("port {port:?}: {what} belongs to {holder}, which is older");
-    Problem::new(Kind::Service, name, what, "give one of the two another; this one is not served there")
+    let what = format!("port {port:?}: {what} belongs to {holder}");
+    Problem::new(
+        Kind::Service,
+        name,
+        what,
+        "give one of the two another; the older keeps it, else the first by name",
+    )
 }
