@@ -1,6 +1,6 @@
 //! Removing every trace of Shunt from a node.
 
-use crate::attach::Attacher;
+use crate::attach::{Attacher, tcx};
 use crate::pins::{self, Pins};
 use crate::{Error, preflight};
 use std::fs;
@@ -50,7 +50,8 @@ fn remove_version(root: &Path, removed: &mut Vec<String>) -> Result<(), Error> {
     {
         for name in pins::names(&dir)? {
             let path = dir.join(name);
-            if pins::remove(&path)? {
+            let there = if what == "link" { tcx::detach(&path)? } else { pins::remove(&path)? };
+            if there {
                 removed.push(format!("{what} {}", path.display()));
             }
         }

@@ -3,7 +3,7 @@
 use crate::object::OBJECT;
 use crate::pins::Pins;
 use crate::{Error, MapSpec, Settings, Sizes, maps};
-use aya::programs::Program;
+use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use shunt_common::{Config, Ip4, Ip6, feature};
 use std::collections::BTreeMap;
@@ -108,15 +108,40 @@ pub(crate) fn load(config: &Config, specs: &[MapSpec], pins: Option<&Pins>) -> R
 
 fn load_programs(ebpf: &mut Ebpf) -> Result<(), Error> {
     for (name, program) in ebpf.programs_mut() {
-        let loaded = match program {
-            Program::SchedClassifier(p) => p.load(),
-            Program::CgroupSockAddr(p) => p.load(),
-            Program::CgroupSock(p) => p.load(),
-            _ => return Err(Error::Object { what: "loader for program", name: name.into() }),
-        };
-        loaded.map_err(|source| Error::Verifier { program: name.into(), source: Box::new(source) })?;
+        let mut tries = 0;
+        loop {
+            match load_program(program) {
+                Ok(()) => break,
+                // The verifier gives up with EAGAIN when a signal is pending.
+                Err(source) if is_interrupted(&source) && tries < TRIES => tries += 1,
+                Err(source) => {
+                    return Err(Error::Verifier { program: name.into(), source: Box::new(source) });
+                }
+            }
+        }
     }
     Ok(())
+}
+
+/// How often a program that a signal interrupted is loaded again.
+const TRIES: u32 = 10;
+
+fn load_program(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::SchedClassifier(p) => p.load(),
+        Program::CgroupSockAddr(p) => p.load(),
+        Program::CgroupSock(p) => p.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+fn is_interrupted(error: &ProgramError) -> bool {
+    let code = match error {
+        ProgramError::LoadError { io_error, .. } => io_error.raw_os_error(),
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    };
+    matches!(code, Some(libc::EAGAIN | libc::EINTR))
 }
 
 /// Takes descriptors of everything, so that nothing else needs aya.

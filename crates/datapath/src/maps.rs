@@ -14,7 +14,7 @@ use std::os::fd::AsFd;
 const NO_PREALLOC: u32 = 1 << 0;
 /// `BPF_F_RDONLY_PROG`: programs only read, the agent writes.
 const RDONLY_PROG: u32 = 1 << 7;
-/// `BPF_F_MMAPABLE`.
+/// `BPF_F_MMAPABLE`; together with [`RDONLY_PROG`] the kernel would allow no writable mapping.
 const MMAPABLE: u32 = 1 << 10;
 
 const HASH: u32 = 1;
@@ -72,15 +72,15 @@ const fn spec<K, V>(
 pub(crate) fn specs(sizes: &Sizes) -> [MapSpec; 15] {
     let Sizes { frontends, backends, slots, flow_rows, ring_slots } = *sizes;
     let elements = slots / maps::POOL_LANES as u32;
-    let (agent, read) = (RDONLY_PROG | NO_PREALLOC, RDONLY_PROG | MMAPABLE);
+    let (agent, mapped) = (RDONLY_PROG | NO_PREALLOC, MMAPABLE);
     let lb = LB_MAP_MAX;
     let flows = "bpf.ctTcpMax";
     [
         spec::<FrontendKey<Ip4>, Frontend>(maps::FRONTENDS4, HASH, frontends, agent, lb),
         spec::<FrontendKey<Ip6>, Frontend>(maps::FRONTENDS6, HASH, frontends, agent, lb),
-        spec::<u32, Backend<Ip4>>(maps::BACKENDS4, ARRAY, backends, read, lb),
-        spec::<u32, Backend<Ip6>>(maps::BACKENDS6, ARRAY, backends, read, lb),
-        spec::<u32, [u32; maps::POOL_LANES]>(maps::POOL, ARRAY, elements, read, lb),
+        spec::<u32, Backend<Ip4>>(maps::BACKENDS4, ARRAY, backends, mapped, lb),
+        spec::<u32, Backend<Ip6>>(maps::BACKENDS6, ARRAY, backends, mapped, lb),
+        spec::<u32, [u32; maps::POOL_LANES]>(maps::POOL, ARRAY, elements, mapped, lb),
         spec::<FlowKey<Ip4>, Flow<Ip4>>(maps::FLOWS4, HASH, flow_rows, NO_PREALLOC, flows),
         spec::<FlowKey<Ip6>, Flow<Ip6>>(maps::FLOWS6, HASH, flow_rows, NO_PREALLOC, flows),
         spec::<u32, FlowKey<Ip4>>(maps::RING4, PERCPU_ARRAY, ring_slots, 0, ""),

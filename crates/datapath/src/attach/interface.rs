@@ -48,14 +48,14 @@ impl Attacher {
             let program = loaded.program(hook.program)?;
             if self.clsact {
                 clsact::attach(&self.pins, ifindex, hook, program)?;
-                pins::remove(&tcx::pin(&self.pins, ifindex, hook))?;
+                tcx::detach(&tcx::pin(&self.pins, ifindex, hook))?;
             } else {
                 tcx::attach(&self.pins, ifindex, hook, program)?;
             }
         }
         let keep: BTreeSet<&str> = wanted.iter().map(|h| h.program).collect();
         for hook in HOOKS.iter().filter(|h| !keep.contains(h.program)) {
-            pins::remove(&tcx::pin(&self.pins, ifindex, hook))?;
+            tcx::detach(&tcx::pin(&self.pins, ifindex, hook))?;
         }
         if clsact::marked(&self.pins)?.contains(&ifindex) {
             let stale = HOOKS.iter().filter(|h| !self.clsact || !keep.contains(h.program));
@@ -75,7 +75,7 @@ impl Attacher {
         let mut removed = Vec::new();
         for hook in &HOOKS {
             let pin = tcx::pin(&self.pins, ifindex, hook);
-            if pins::remove(&pin)? {
+            if tcx::detach(&pin)? {
                 removed.push(format!("link {}", pin.display()));
             }
         }

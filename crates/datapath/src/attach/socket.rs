@@ -1,4 +1,6 @@
-//! The socket hooks: cgroup programs at connect, sendmsg, recvmsg, getpeername, bind and close.
+//! The socket hooks: cgroup programs at connect, sendmsg, recvmsg, getpeername and bind.
+//!
+//! What they remember lies in the socket itself and goes with it, so there is none at close.
 
 use crate::load::Loaded;
 use crate::pins::Pins;
@@ -8,13 +10,12 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
 /// Hooks (and programs) with the kernel's `enum bpf_attach_type`.
-pub(crate) const HOOKS: [(&str, u32); 11] = [
+pub(crate) const HOOKS: [(&str, u32); 10] = [
     // Reverse data must be readable before the first translation writes any, so the readers come first.
     ("recvmsg4", 19),
     ("recvmsg6", 20),
     ("getpeername4", 29),
     ("getpeername6", 30),
-    ("sock_release", 34),
     ("post_bind4", 12),
     ("post_bind6", 13),
     ("connect4", 10),

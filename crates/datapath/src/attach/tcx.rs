@@ -47,6 +47,15 @@ pub(crate) fn attach(pins: &Pins, ifindex: u32, hook: &Hook, program: BorrowedFd
     sys::object::pin(link.as_fd(), &pin).map_err(Error::system(format!("pinning {}", pin.display())))
 }
 
+/// Detaches a pinned link and removes the pin; `false` when there is none.
+pub(crate) fn detach(pin: &Path) -> Result<bool, Error> {
+    if let Ok(link) = sys::object::get(pin) {
+        // An error means that the device or cgroup is gone, and the attachment with it.
+        let _ = link::detach(link.as_fd());
+    }
+    pins::remove(pin)
+}
+
 /// Replaces the program behind a pinned link without a gap. A pin that is not what `ours` wants is removed; `false`
 /// says that a new link is needed.
 pub(crate) fn adopt(

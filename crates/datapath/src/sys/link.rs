@@ -49,6 +49,14 @@ pub(crate) fn update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Resul
     Ok(())
 }
 
+/// Takes the program off now; dropping the last reference would do so a moment later.
+pub(crate) fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = [link.as_raw_fd(), 0];
+    // SAFETY: the words hold no pointer.
+    unsafe { bpf(Cmd::LinkDetach, &mut attr)? };
+    Ok(())
+}
+
 /// The head of the kernel's `struct bpf_link_info`.
 #[repr(C)]
 #[derive(Default)]

@@ -24,6 +24,7 @@ enum Cmd {
     MapLookupBatch = 24,
     LinkCreate = 28,
     LinkUpdate = 29,
+    LinkDetach = 34,
 }
 
 /// Calls `bpf(2)`; the answer is what the kernel returns, never negative.

@@ -1,0 +1,12 @@
+//! The datapath on a real kernel. Each test has a network namespace, a mount namespace with its own bpffs, and a
+//! cgroup of its own, so that nothing is attached to this machine and nothing is left behind.
+//!
+//! Needs root: loading programs is the point. Without it each test fails and says so.
+
+mod cleaning;
+mod expiring;
+mod interfaces;
+mod lifecycle;
+mod reading;
+mod storing;
+mod support;
