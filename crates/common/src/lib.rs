@@ -19,8 +19,8 @@ mod flow;
 mod frontend;
 pub mod maps;
 mod reason;
-mod sock;
 pub mod snat;
+mod sock;
 pub mod tcp;
 
 pub use addr::{Addr, Ip4, Ip6, PortBe, Proto};

@@ -35,8 +35,21 @@ pub const CONFIG: &str = "CONFIG";
 
 /// Every map that is pinned, in no order.
 pub const PINNED: [&str; 15] = [
-    FRONTENDS4, FRONTENDS6, BACKENDS4, BACKENDS6, POOL, FLOWS4, FLOWS6, RING4, RING6, RING_HEAD, DEVICES, COUNTERS,
-    SOCK_PEER, SOCK_PEERS_MAP, REPLY_TOKENS,
+    FRONTENDS4,
+    FRONTENDS6,
+    BACKENDS4,
+    BACKENDS6,
+    POOL,
+    FLOWS4,
+    FLOWS6,
+    RING4,
+    RING6,
+    RING_HEAD,
+    DEVICES,
+    COUNTERS,
+    SOCK_PEER,
+    SOCK_PEERS_MAP,
+    REPLY_TOKENS,
 ];
 
 /// Backend ids in one element of the `pool` array: elements are padded to 8 bytes, so single ids would waste half.

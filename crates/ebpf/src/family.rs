@@ -2,11 +2,10 @@
 
 use crate::headers::{Ip4Header, Ip6Header};
 use crate::maps::Scratch;
+use crate::steps::parse::Parsed;
 use crate::{config, maps, packet};
 use aya_ebpf::bindings::BPF_NOEXIST;
-use shunt_common::{
-    Addr, Backend, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, feature,
-};
+use shunt_common::{Addr, Backend, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, feature};
 
 /// An address family: its maps, its header, its constants.
 pub trait Family: Addr {
@@ -39,6 +38,8 @@ pub trait Family: Addr {
     fn ring(slot: u32) -> Option<*mut FlowKey<Self>>;
     /// This CPU's room for a flow in the making.
     fn scratch() -> Option<*mut Scratch<Self>>;
+    /// This CPU's room for what was read of a packet.
+    fn parsed() -> Option<*mut Parsed<Self>>;
     /// A device's address of this family.
     fn device_addr(device: &Device) -> Self;
     /// The node's address of this family.
@@ -50,7 +51,7 @@ pub trait Family: Addr {
 }
 
 macro_rules! family_maps {
-    ($frontends:ident, $backends:ident, $flows:ident, $ring:ident, $scratch:ident) => {
+    ($frontends:ident, $backends:ident, $flows:ident, $ring:ident, $scratch:ident, $parsed:ident) => {
         #[inline(always)]
         fn frontend(key: &FrontendKey<Self>) -> Option<*const Frontend> {
             maps::$frontends.get_ptr(key)
@@ -80,6 +81,10 @@ macro_rules! family_maps {
         fn scratch() -> Option<*mut Scratch<Self>> {
             maps::$scratch.get_ptr_mut(0)
         }
+        #[inline(always)]
+        fn parsed() -> Option<*mut Parsed<Self>> {
+            maps::$parsed.get_ptr_mut(0)
+        }
     };
 }
 
@@ -91,7 +96,7 @@ impl Family for Ip4 {
     const HEADER: u32 = 20;
     type Header = Ip4Header;
 
-    family_maps!(FRONTENDS4, BACKENDS4, FLOWS4, RING4, SCRATCH4);
+    family_maps!(FRONTENDS4, BACKENDS4, FLOWS4, RING4, SCRATCH4, PARSED4);
 
     #[inline(always)]
     fn to_words(self) -> [u32; 4] {
@@ -128,7 +133,7 @@ impl Family for Ip6 {
     const HEADER: u32 = 40;
     type Header = Ip6Header;
 
-    family_maps!(FRONTENDS6, BACKENDS6, FLOWS6, RING6, SCRATCH6);
+    family_maps!(FRONTENDS6, BACKENDS6, FLOWS6, RING6, SCRATCH6, PARSED6);
 
     #[inline(always)]
     fn to_words(self) -> [u32; 4] {

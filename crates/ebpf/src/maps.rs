@@ -1,10 +1,11 @@
 //! The maps. Names and layouts are `shunt_common`'s; sizes are overridden at load.
 
+use crate::packet::Fib;
+use crate::steps::parse::Parsed;
+use crate::steps::reserve::Wanted;
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG};
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, SkStorage};
 use aya_ebpf::macros::btf_map;
-use crate::packet::Fib;
-use crate::steps::reserve::Wanted;
 use shunt_common::{
     Backend, Counter, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, Reason, SockPeer, SockPeers,
     maps::{FLOW_ROWS, LB_MAP_MAX, POOL_LANES, RING_SLOTS},
@@ -72,5 +73,9 @@ pub static SOCK_PEERS: SkStorage<SockPeers> = SkStorage::new();
 pub static SCRATCH4: PerCpuArray<Scratch<Ip4>, 1> = PerCpuArray::new();
 #[btf_map(name = "scratch6")]
 pub static SCRATCH6: PerCpuArray<Scratch<Ip6>, 1> = PerCpuArray::new();
+#[btf_map(name = "parsed4")]
+pub static PARSED4: PerCpuArray<Parsed<Ip4>, 1> = PerCpuArray::new();
+#[btf_map(name = "parsed6")]
+pub static PARSED6: PerCpuArray<Parsed<Ip6>, 1> = PerCpuArray::new();
 #[btf_map(name = "reply_tokens")]
 pub static REPLY_TOKENS: PerCpuArray<u64, 1> = PerCpuArray::new();

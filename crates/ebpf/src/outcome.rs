@@ -22,7 +22,7 @@ pub enum Outcome {
 }
 
 /// `TCX_NEXT` and `TC_ACT_UNSPEC`: the next program decides.
-const NEXT: i32 = -1;
+pub const NEXT: i32 = -1;
 /// `TC_ACT_SHOT`.
 const SHOT: i32 = 2;
 /// `TC_ACT_REDIRECT`.

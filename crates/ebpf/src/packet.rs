@@ -3,8 +3,8 @@
 use crate::outcome::REDIRECT;
 use aya_ebpf::bindings::{__sk_buff, bpf_redir_neigh};
 use aya_ebpf::helpers::generated::{
-    bpf_check_mtu, bpf_fib_lookup, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_change_tail,
-    bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes,
+    bpf_check_mtu, bpf_fib_lookup, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh,
+    bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes,
 };
 use core::ffi::c_void;
 use shunt_common::csum;
@@ -126,14 +126,22 @@ impl Packet for Skb {
     #[inline(always)]
     fn load<T: Copy>(self, offset: u32, to: &mut T) -> bool {
         // SAFETY: `to` is exactly the length given.
-        unsafe { bpf_skb_load_bytes(self.0.cast(), offset, (&raw mut *to).cast(), size_of::<T>() as u32) == 0 }
+        unsafe {
+            bpf_skb_load_bytes(self.0.cast(), offset, (&raw mut *to).cast(), size_of::<T>() as u32) == 0
+        }
     }
 
     #[inline(always)]
     fn store<T: Copy>(self, offset: u32, from: &T) -> bool {
         // SAFETY: `from` is exactly the length given; the helper only reads it.
         unsafe {
-            bpf_skb_store_bytes(self.0, offset, (&raw const *from).cast_mut().cast(), size_of::<T>() as u32, 0) == 0
+            bpf_skb_store_bytes(
+                self.0,
+                offset,
+                (&raw const *from).cast_mut().cast(),
+                size_of::<T>() as u32,
+                0,
+            ) == 0
         }
     }
 
@@ -142,8 +150,8 @@ impl Packet for Skb {
         // SAFETY: the context is valid. The helper knows about offloaded sums (CHECKSUM_PARTIAL) and does not touch
         // them for ports, which they do not cover yet.
         unsafe {
-            let addresses =
-                delta == 0 || bpf_l4_csum_replace(self.0, offset, 0, u64::from(delta), PSEUDO_HDR | kind) == 0;
+            let addresses = delta == 0
+                || bpf_l4_csum_replace(self.0, offset, 0, u64::from(delta), PSEUDO_HDR | kind) == 0;
             let ports = old == new
                 || bpf_l4_csum_replace(self.0, offset, 0, u64::from(csum::delta(old, new)), kind) == 0;
             addresses && ports

@@ -3,8 +3,8 @@
 use crate::config;
 use crate::family::Family;
 use crate::hooks::socket::{
-    ALLOW, Ctx, ECONNREFUSED, ENOMEM, Mapped, connected, is_mapped, protocol, read, redirect, refuse, translate,
-    user_ip6, user_port, write_port,
+    ALLOW, Ctx, ECONNREFUSED, ENOMEM, Mapped, connected, is_mapped, protocol, read, redirect, refuse,
+    translate, user_ip6, user_port, write_port,
 };
 use crate::maps::SOCK_PEER;
 use crate::outcome::count;

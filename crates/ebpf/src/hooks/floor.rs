@@ -2,7 +2,7 @@
 //! the addresses to themselves with the same checksum calls, and redirects, with no lookup of any kind.
 
 use crate::hooks::by_family;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, tc_verdict};
 use crate::packet::Packet;
 use crate::steps::parse::{Parse, parse};
 use crate::steps::rewrite::rewrite;
@@ -12,10 +12,15 @@ use shunt_common::{Direction, Egress, Flow, Ip4, Ip6, Reason};
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "classifier")]
 extern "C" fn floor(skb: *mut __sk_buff) -> i32 {
-    by_family(skb, Direction::Ingress, bare::<_, Ip4>, bare::<_, Ip6>)
+    by_family(skb, verdict::<_, Ip4>, verdict::<_, Ip6>)
 }
 
 #[inline(never)]
+fn verdict<P: Packet, A: Parse>(pkt: P) -> i32 {
+    tc_verdict(pkt, bare::<P, A>(pkt), Direction::Ingress)
+}
+
+#[inline(always)]
 fn bare<P: Packet, A: Parse>(pkt: P) -> Outcome {
     let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
     // A delta of ones'-complement zero that is not the number zero: the checksum helpers run and change nothing.
@@ -34,7 +39,7 @@ fn bare<P: Packet, A: Parse>(pkt: P) -> Outcome {
         peer_seen: 0,
         egress: Egress { ifindex: 0, dmac: [0; 6], smac: [0; 6] },
     };
-    if rewrite(pkt, &p, &row, 0) && pkt.send(pkt.ifindex()) {
+    if rewrite(pkt, p, &row, 0) && pkt.send(pkt.ifindex()) {
         Outcome::Redirected
     } else {
         Outcome::Drop(Reason::RewriteFailed)

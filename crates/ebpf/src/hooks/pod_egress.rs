@@ -1,7 +1,7 @@
 //! tc egress of a pod interface: replies to flows that began at [`super::pod_ingress`].
 
 use crate::hooks::by_family;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, tc_verdict};
 use crate::packet::Packet;
 use crate::steps::known;
 use crate::steps::parse::{Parse, parse};
@@ -12,19 +12,24 @@ use shunt_common::{Direction, Ip4, Ip6, Reason, flow_flag};
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "classifier")]
 extern "C" fn pod_egress(skb: *mut __sk_buff) -> i32 {
-    by_family(skb, Direction::Egress, to_pod::<_, Ip4>, to_pod::<_, Ip6>)
+    by_family(skb, verdict::<_, Ip4>, verdict::<_, Ip6>)
+}
+
+#[inline(never)]
+fn verdict<P: Packet, A: Parse>(pkt: P) -> i32 {
+    tc_verdict(pkt, to_pod::<P, A>(pkt), Direction::Egress)
 }
 
 /// parse -> reply of a pod's flow? -> rewrite.
-#[inline(never)]
+#[inline(always)]
 fn to_pod<P: Packet, A: Parse>(pkt: P) -> Outcome {
     let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
-    let Some(row) = known::find(&p) else { return Outcome::Pass };
+    let Some(row) = known::find(p) else { return Outcome::Pass };
     if !row.has(flow_flag::REPLY | flow_flag::POD) {
         return Outcome::Pass;
     }
-    match known::enter(&p, row) {
-        Some(row) if rewrite(pkt, &p, row.get(), 0) => Outcome::Stack,
+    match known::enter(p, row) {
+        Some(row) if rewrite(pkt, p, row.get(), 0) => Outcome::Stack,
         Some(_) => Outcome::Drop(Reason::RewriteFailed),
         None => Outcome::Pass,
     }

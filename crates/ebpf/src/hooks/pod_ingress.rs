@@ -1,7 +1,7 @@
 //! tc ingress of a pod interface: pods whose sockets bypass the socket path reach services here.
 
 use crate::hooks::by_family;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, tc_verdict};
 use crate::packet::Packet;
 use crate::steps::parse::{Parse, parse};
 use crate::steps::reject::Reject;
@@ -13,24 +13,29 @@ use shunt_common::{Direction, Ip4, Ip6, Reason, Scope, flow_flag};
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "classifier")]
 extern "C" fn pod_ingress(skb: *mut __sk_buff) -> i32 {
-    by_family(skb, Direction::Ingress, from_pod::<_, Ip4>, from_pod::<_, Ip6>)
+    by_family(skb, verdict::<_, Ip4>, verdict::<_, Ip6>)
+}
+
+#[inline(never)]
+fn verdict<P: Packet, A: Parse + Reject>(pkt: P) -> i32 {
+    tc_verdict(pkt, from_pod::<P, A>(pkt), Direction::Ingress)
 }
 
 /// parse -> known flow of this pod? -> frontend? -> start a flow. The node routes the rewritten packet.
-#[inline(never)]
+#[inline(always)]
 fn from_pod<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
     let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
-    if let Some(row) = known::find(&p) {
+    if let Some(row) = known::find(p) {
         if row.has(flow_flag::REPLY) || !row.has(flow_flag::POD) {
             return Outcome::Pass;
         }
-        if let Some(row) = known::enter(&p, row) {
-            let written = rewrite(pkt, &p, row.get(), 0);
+        if let Some(row) = known::enter(p, row) {
+            let written = rewrite(pkt, p, row.get(), 0);
             return if written { Outcome::Stack } else { Outcome::Drop(Reason::RewriteFailed) };
         }
     }
-    match start::frontend(&p) {
-        Some(frontend) => start::start(pkt, &p, frontend, Scope::Internal, flow_flag::POD),
+    match start::frontend(p) {
+        Some(frontend) => start::start(pkt, p, frontend, Scope::Internal, flow_flag::POD),
         None => Outcome::Pass,
     }
 }

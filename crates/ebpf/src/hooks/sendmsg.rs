@@ -4,8 +4,8 @@
 use crate::config;
 use crate::family::Family;
 use crate::hooks::socket::{
-    ALLOW, Ctx, ECONNREFUSED, ENOMEM, Mapped, is_mapped, protocol, read, redirect, refuse, still_good, translate,
-    user_ip6, user_port, write_port,
+    ALLOW, Ctx, ECONNREFUSED, ENOMEM, Mapped, is_mapped, protocol, read, redirect, refuse, still_good,
+    translate, user_ip6, user_port, write_port,
 };
 use crate::maps::SOCK_PEERS;
 use crate::outcome::count;

@@ -8,8 +8,8 @@ use aya_ebpf::bindings::bpf_sock_addr;
 use aya_ebpf::helpers::generated::bpf_set_retval;
 use aya_ebpf::programs::SockAddrContext;
 use shunt_common::{
-    BackendState, Direction, FrontendKey, Ip4, Ip6, PortBe, Proto, Reason, SOCK_PEERS as PEERS, Scope, SockPeer,
-    SockPeers, frontend_flag,
+    BackendState, Direction, FrontendKey, Ip4, Ip6, PortBe, Proto, Reason, SOCK_PEERS as PEERS, Scope,
+    SockPeer, SockPeers, frontend_flag,
 };
 
 /// The kernel goes on with the (translated) address.
@@ -128,7 +128,12 @@ pub const ENOMEM: i32 = 12;
 
 /// The translation of a destination: `None` when no service answers there.
 #[inline(always)]
-pub fn translate<A: Mapped>(dst: A, port: PortBe, proto: u8, number: u32) -> Option<Result<SockPeer, Reason>> {
+pub fn translate<A: Mapped>(
+    dst: A,
+    port: PortBe,
+    proto: u8,
+    number: u32,
+) -> Option<Result<SockPeer, Reason>> {
     let row = A::frontend(&FrontendKey::new(dst, port, proto))?;
     // SAFETY: a value of the frontend map; the kernel keeps it in place while the program runs.
     let row = unsafe { &*row };

@@ -2,7 +2,7 @@
 
 use crate::family::Family;
 use crate::hooks::by_family;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, tc_verdict};
 use crate::packet::Packet;
 use crate::steps::parse::{Parse, Parsed, parse};
 use crate::steps::rewrite::rewrite;
@@ -13,22 +13,27 @@ use shunt_common::{Direction, Ip4, Ip6, Reason, flow_flag};
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "classifier")]
 extern "C" fn tc_egress(skb: *mut __sk_buff) -> i32 {
-    by_family(skb, Direction::Egress, egress::<_, Ip4>, egress::<_, Ip6>)
+    by_family(skb, verdict::<_, Ip4>, verdict::<_, Ip6>)
+}
+
+#[inline(never)]
+fn verdict<P: Packet, A: Parse>(pkt: P) -> i32 {
+    tc_verdict(pkt, egress::<P, A>(pkt), Direction::Egress)
 }
 
 /// parse -> known flow whose reply or socket this is? -> rewrite.
-#[inline(never)]
+#[inline(always)]
 fn egress<P: Packet, A: Parse>(pkt: P) -> Outcome {
     let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
-    let Some(row) = known::find(&p) else { return strangers::<P, A>(pkt, &p) };
+    let Some(row) = known::find(p) else { return strangers::<P, A>(pkt, p) };
     // Rows that SNAT or a pod interface serves are rewritten there.
     let reply_of_local = row.has(flow_flag::REPLY) && !row.has(flow_flag::SNAT) && !row.has(flow_flag::POD);
     let moved_socket = row.has(flow_flag::LOCAL_SOCKET) && !row.has(flow_flag::REPLY);
     if !reply_of_local && !moved_socket {
         return Outcome::Pass;
     }
-    match known::enter(&p, row) {
-        Some(row) if rewrite(pkt, &p, row.get(), 0) => Outcome::Stack,
+    match known::enter(p, row) {
+        Some(row) if rewrite(pkt, p, row.get(), 0) => Outcome::Stack,
         Some(_) => Outcome::Drop(Reason::RewriteFailed),
         None => Outcome::Pass,
     }

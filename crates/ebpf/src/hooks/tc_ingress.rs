@@ -1,7 +1,7 @@
 //! tc ingress of a device: clients outside the cluster, and the replies of remote backends.
 
 use crate::hooks::by_family;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, tc_verdict};
 use crate::packet::Packet;
 use crate::steps::known::Known;
 use crate::steps::parse::{Parse, Parsed, parse};
@@ -14,30 +14,35 @@ use shunt_common::{Direction, Ip4, Ip6, Reason, Scope, flow_flag, frontend_flag}
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "classifier")]
 extern "C" fn tc_ingress(skb: *mut __sk_buff) -> i32 {
-    by_family(skb, Direction::Ingress, ingress::<_, Ip4>, ingress::<_, Ip6>)
+    by_family(skb, verdict::<_, Ip4>, verdict::<_, Ip6>)
+}
+
+#[inline(never)]
+fn verdict<P: Packet, A: Parse + Reject>(pkt: P) -> i32 {
+    tc_verdict(pkt, ingress::<P, A>(pkt), Direction::Ingress)
 }
 
 /// parse -> known flow? -> frontend? -> start a flow.
-#[inline(never)]
+#[inline(always)]
 fn ingress<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
     let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
-    if let Some(row) = known::find(&p) {
+    if let Some(row) = known::find(p) {
         // A local backend speaks to the outside at egress; a pod hears its service at the pod's own interface.
         let elsewhere = row.has(flow_flag::POD) || (row.has(flow_flag::REPLY) && !row.has(flow_flag::SNAT));
         if elsewhere {
             return Outcome::Pass;
         }
-        if let Some(row) = known::enter(&p, row) {
-            return go_on(pkt, &p, &row);
+        if let Some(row) = known::enter(p, row) {
+            return go_on(pkt, p, &row);
         }
     }
-    let Some(frontend) = start::frontend(&p) else { return Outcome::Pass };
+    let Some(frontend) = start::frontend(p) else { return Outcome::Pass };
     // SAFETY: a value of the frontend map; the kernel keeps it in place while the program runs.
     let flags = unsafe { (*frontend).flags };
     if flags & frontend_flag::EXTERNAL == 0 {
         return Outcome::Left(Reason::ClusterIpFromOutside);
     }
-    start::start(pkt, &p, frontend, Scope::External, 0)
+    start::start(pkt, p, frontend, Scope::External, 0)
 }
 
 /// Rewrites a packet of a known flow and sends it on.

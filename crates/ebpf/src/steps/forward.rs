@@ -59,7 +59,13 @@ pub fn by_cache<P: Packet, A: reject::Reject>(pkt: P, p: &Parsed<A>, row: &Flow<
 /// The kernel's neighbour code sends it, not our copy of the MAC: that keeps the neighbour entry alive and finds out
 /// when a next hop has moved. Flows come here once a second, and whenever a neighbour is not resolved yet.
 #[inline(always)]
-pub fn by_fib<P: Packet, A: reject::Reject>(pkt: P, p: &Parsed<A>, row: &Flow<A>, code: i64, fib: &Fib) -> Outcome {
+pub fn by_fib<P: Packet, A: reject::Reject>(
+    pkt: P,
+    p: &Parsed<A>,
+    row: &Flow<A>,
+    code: i64,
+    fib: &Fib,
+) -> Outcome {
     if p.ttl <= 1 {
         return reject::ttl_exceeded::<P, A>(pkt);
     }

@@ -126,8 +126,11 @@ fn hear<A: Family>(p: &Parsed<A>, known: &mut Known<A>, said: u8) {
     unsafe {
         let row = &mut *known.row;
         row.seen |= said;
-        let (client, backend) =
-            if row.flags & flow_flag::REPLY != 0 { (row.peer_seen, row.seen) } else { (row.seen, row.peer_seen) };
+        let (client, backend) = if row.flags & flow_flag::REPLY != 0 {
+            (row.peer_seen, row.seen)
+        } else {
+            (row.seen, row.peer_seen)
+        };
         let confirmed = if tcp::confirmed(client, backend) { flow_flag::CONFIRMED } else { 0 };
         row.flags |= confirmed;
         if let Some(partner) = A::flow(&row.partner(p.key.proto)) {

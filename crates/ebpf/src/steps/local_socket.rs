@@ -49,7 +49,8 @@ pub fn move_aside<P: Packet, A: Family>(pkt: P, p: &Parsed<A>, scratch: &mut Scr
     }
     let reply = A::flow(&p.key.reversed())?;
     // SAFETY: a value of the flow map; the kernel keeps it in place while the program runs.
-    if unsafe { (*reply).flags } & (flow_flag::SNAT | flow_flag::REPLY) != flow_flag::SNAT | flow_flag::REPLY {
+    if unsafe { (*reply).flags } & (flow_flag::SNAT | flow_flag::REPLY) != flow_flag::SNAT | flow_flag::REPLY
+    {
         return None;
     }
     scratch.wanted = Wanted {

@@ -1,15 +1,15 @@
 //! The steps of a packet's way, in the order in which they are taken.
 
-pub mod parse;
-pub mod known;
-pub mod pick;
-pub mod reserve;
-pub mod ring;
-pub mod rewrite;
 pub mod forward;
-pub mod start;
-pub mod reject;
+pub mod known;
 pub mod local_socket;
+pub mod parse;
+pub mod pick;
+pub mod reject;
+pub mod reserve;
+pub mod rewrite;
+pub mod ring;
+pub mod start;
 
 /// Low 32 bits of jiffies.
 #[inline(always)]

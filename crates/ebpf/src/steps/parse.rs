@@ -134,8 +134,11 @@ impl Parse for Ip6 {
 }
 
 /// Reads a packet; `None` when it is none of our business: another protocol, a later fragment, cut short.
+///
+/// What was read goes through per-CPU room rather than registers: the verifier then forgets by which of many ways
+/// through the headers it came to be known, and looks at all later steps once instead of once for each way.
 #[inline(always)]
-pub fn parse<P: Packet, A: Parse>(pkt: P) -> Option<Parsed<A>> {
+pub fn parse<P: Packet, A: Parse>(pkt: P) -> Option<&'static Parsed<A>> {
     let n = A::network(pkt)?;
     if n.fragment == Fragment::Later {
         return None;
@@ -160,7 +163,14 @@ pub fn parse<P: Packet, A: Parse>(pkt: P) -> Option<Parsed<A>> {
         dport: PortBe((ports >> 16) as u16),
         proto: u32::from(n.proto),
     };
-    Some(Parsed { key, l4: n.l4, ttl: n.ttl, tcp, fragment: n.fragment == Fragment::First })
+    let fragment = n.fragment == Fragment::First;
+    let room = A::parsed()?;
+    // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks. Volatile, so that LLVM does not keep
+    // the values in registers all the same.
+    unsafe {
+        room.write_volatile(Parsed { key, l4: n.l4, ttl: n.ttl, tcp, fragment });
+        Some(&*core::hint::black_box(room))
+    }
 }
 
 /// A header that may lie beyond the linear part of the packet, which is then extended.
@@ -183,6 +193,8 @@ pub fn reach<P: Packet, T>(pkt: P, offset: u32) -> Option<*mut T> {
 pub fn bounded(offset: u32) -> u32 {
     let mut offset = offset;
     // SAFETY: a register move.
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) offset, options(pure, nomem, nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("{0} = {0}", inout(reg) offset, options(pure, nomem, nostack, preserves_flags))
+    };
     offset & 0x7ff
 }

@@ -1,5 +1,6 @@
 //! Answers that we make ourselves: TCP resets and ICMP errors. Never silence, never a flood.
 
+use crate::config;
 use crate::family::Family;
 use crate::headers::{ETH_LEN, TcpHeader};
 use crate::maps::REPLY_TOKENS;
@@ -7,7 +8,6 @@ use crate::outcome::Outcome;
 use crate::packet::Packet;
 use crate::steps::jiffies;
 use crate::steps::parse::Parsed;
-use crate::config;
 use shunt_common::{Ip4, Ip6, Proto, Reason, csum, tcp};
 
 /// Answers that one CPU makes in a second, and at once (its bucket's depth).

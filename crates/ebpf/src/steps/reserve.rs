@@ -44,11 +44,7 @@ const EEXIST: i32 = -17;
 /// Reserves a pair: the reply row first, which no other flow may have, then the forward row, which is left in `scratch`
 /// for the packet at hand. A failure leaves nothing behind.
 #[inline(never)]
-pub fn reserve<P: Packet, A: Family>(
-    pkt: P,
-    p: &Parsed<A>,
-    scratch: &mut Scratch<A>,
-) -> Result<(), Refused> {
+pub fn reserve<P: Packet, A: Family>(pkt: P, p: &Parsed<A>, scratch: &mut Scratch<A>) -> Result<(), Refused> {
     let said = if p.is_udp() { seen::ACK } else { tcp::seen_by(p.tcp) };
     let wanted = &scratch.wanted;
     let row = &mut scratch.row;
@@ -146,7 +142,8 @@ extern "C" fn try_port<P: Packet, A: Family>(attempt: u32, attempts: *mut Attemp
     // Without SNAT the client's port stays unless the client has another flow to this very backend.
     if attempts.snat || attempt > 0 {
         let (min, max) = (config::snat_min(), config::snat_max());
-        scratch.reply.dport = PortBe::new(snat::candidate(attempts.client, attempts.random, attempt, min, max));
+        scratch.reply.dport =
+            PortBe::new(snat::candidate(attempts.client, attempts.random, attempt, min, max));
     }
     if !attempts.snat || !local_socket::owns(attempts.pkt, &scratch.reply) {
         match A::insert_flow(&scratch.reply, &scratch.row) {

@@ -1,0 +1,77 @@
+//! SNAT ports beside the node's own sockets.
+
+use crate::packet::{Kind, Packet, SYN, SYN_ACK};
+use crate::world::{BOTH, DROP, Family, NEXT, REDIRECT, World};
+use shunt_common::FrontendKind::LoadBalancer;
+use shunt_common::Reason;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+fn serve(w: &mut World, proto: u8) {
+    let f = w.family;
+    w.service(LoadBalancer, (f.vip(), 80), proto, (f.remote_pod(), 8080), false);
+}
+
+fn any(f: Family) -> IpAddr {
+    if f == Family::V4 { "0.0.0.0" } else { "::" }.parse().unwrap()
+}
+
+#[test]
+fn a_port_that_a_local_socket_has_is_not_taken() {
+    for f in BOTH {
+        let mut w = World::new(f);
+        serve(&mut w, UDP);
+        let _socket = UdpSocket::bind(SocketAddr::new(any(f), 40_000)).unwrap();
+        let packet = Packet::new((f.client(), 40_000), (f.vip(), 80), Kind::Udp);
+        let wire = w.expect("tc_ingress", &packet, REDIRECT);
+        assert_ne!(wire.sport, 40_000);
+        assert!(w.counted(Reason::SnatCollision) >= 1);
+    }
+}
+
+#[test]
+fn a_client_s_port_in_the_range_is_kept_when_it_is_free() {
+    for f in BOTH {
+        let mut w = World::new(f);
+        serve(&mut w, TCP);
+        let packet = Packet::new((f.client(), 40_000), (f.vip(), 80), SYN);
+        assert_eq!(w.expect("tc_ingress", &packet, REDIRECT).sport, 40_000);
+        let low = Packet::new((f.client(), 1024), (f.vip(), 80), SYN);
+        assert!(w.expect("tc_ingress", &low, REDIRECT).sport >= 32_768);
+    }
+}
+
+#[test]
+fn a_local_socket_that_later_meets_a_snat_port_still_works() {
+    for f in BOTH {
+        for (proto, ask, answer) in [(TCP, SYN, SYN_ACK), (UDP, Kind::Udp, Kind::Udp)] {
+            let mut w = World::new(f);
+            serve(&mut w, proto);
+            let client = Packet::new((f.client(), 40_000), (f.vip(), 80), ask);
+            let wire = w.expect("tc_ingress", &client, REDIRECT);
+            // The node itself now talks to the same backend from the very port that the flow has.
+            let own = Packet::new((f.node(), wire.sport), (f.remote_pod(), 8080), ask);
+            let moved = w.expect("tc_egress", &own, NEXT);
+            assert_eq!((moved.src, moved.dst, moved.dport), (own.src, own.dst, own.dport));
+            assert_ne!(moved.sport, wire.sport);
+            assert_eq!(w.expect("tc_egress", &own, NEXT).sport, moved.sport, "one flow, one port");
+            let back = w.expect("tc_ingress", &moved.reply(answer), NEXT);
+            assert_eq!(back, own.reply(answer), "the socket hears its answer");
+            assert_eq!(w.expect("tc_ingress", &wire.reply(answer), REDIRECT).dst, f.client(), "so does the client");
+        }
+    }
+}
+
+#[test]
+fn when_every_port_is_taken_the_flow_is_refused_and_counted() {
+    for f in BOTH {
+        let mut w = World::with_ports(f, 60_000..=60_031);
+        serve(&mut w, TCP);
+        let syn = |port| Packet::new((f.client(), port), (f.vip(), 80), SYN);
+        let refused = (1..200).filter(|port| w.hook("tc_ingress", &syn(*port)).verdict == DROP).count() as u64;
+        assert!(refused >= 199 - 32, "{refused} refused");
+        assert_eq!(w.counted(Reason::SnatExhausted), refused);
+    }
+}

@@ -1,0 +1,12 @@
+//! Packets as data through the kernel's BPF_PROG_TEST_RUN, on the very programs that are attached on a node.
+//!
+//! Each case runs for both families. A case builds a packet, fills the maps as the agent would, runs a hook, and looks
+//! at the verdict and the packet: every header and every checksum.
+
+mod flows;
+mod local_socket;
+mod no_backend;
+mod packet;
+mod pods;
+mod snat;
+mod world;

@@ -1,0 +1,58 @@
+//! The packet path on pod interfaces: pods whose sockets bypass the socket path.
+
+use crate::packet::{Kind, Packet, SYN, SYN_ACK};
+use crate::world::{BOTH, Family, NEXT, World};
+use shunt_common::FrontendKind::{ClusterIp, NodePort};
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+fn pod(f: Family) -> std::net::IpAddr {
+    match f {
+        Family::V4 => "10.1.1.9".parse(),
+        Family::V6 => "fd00:1:1::9".parse(),
+    }
+    .unwrap()
+}
+
+#[test]
+fn a_pod_reaches_a_cluster_ip_and_hears_it_answer() {
+    for f in BOTH {
+        for (proto, ask, answer) in [(TCP, SYN, SYN_ACK), (UDP, Kind::Udp, Kind::Udp)] {
+            for (backend, local) in [(f.local_pod(), true), (f.remote_pod(), false)] {
+                let mut w = World::new(f);
+                w.service(ClusterIp, (f.cluster_ip(), 80), proto, (backend, 8080), local);
+                let packet = Packet::new((pod(f), 40_000), (f.cluster_ip(), 80), ask);
+                let got = w.expect("pod_ingress", &packet, NEXT);
+                assert_eq!(got, Packet { dst: backend, dport: 8080, ..packet }, "the node routes it, pod to pod");
+                assert_eq!(w.expect("pod_egress", &got.reply(answer), NEXT), packet.reply(answer));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_reply_is_left_alone_on_its_way_until_the_pod_s_own_interface() {
+    for f in BOTH {
+        let mut w = World::new(f);
+        w.service(ClusterIp, (f.cluster_ip(), 80), TCP, (f.remote_pod(), 8080), false);
+        let packet = Packet::new((pod(f), 40_000), (f.cluster_ip(), 80), SYN);
+        let reply = w.expect("pod_ingress", &packet, NEXT).reply(SYN_ACK);
+        // Un-translated earlier, it would be routed with a source that the node's reverse path filter refuses.
+        for hook in ["tc_ingress", "tc_egress", "pod_ingress"] {
+            assert_eq!(w.expect(hook, &reply, NEXT), reply, "{hook}");
+        }
+    }
+}
+
+#[test]
+fn the_reply_of_a_local_backend_to_the_outside_is_left_to_the_device() {
+    for f in BOTH {
+        let mut w = World::new(f);
+        w.service(NodePort, (f.node(), 30080), TCP, (f.local_pod(), 8080), true);
+        let packet = Packet::new((f.client(), 40_000), (f.node(), 30080), SYN);
+        let reply = w.expect("tc_ingress", &packet, NEXT).reply(SYN_ACK);
+        assert_eq!(w.expect("pod_ingress", &reply, NEXT), reply);
+        assert_eq!(w.expect("tc_egress", &reply, NEXT), packet.reply(SYN_ACK));
+    }
+}
