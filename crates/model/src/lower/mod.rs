@@ -51,8 +51,13 @@ pub fn lower<'a>(
             if frontends.is_empty() {
                 continue;
             }
-            let endpoints = pools::endpoints(port, family, slices.clone(), node, node_name);
-            let pools = [pools::external(&endpoints), pools::internal(&endpoints)];
+            // A pool that only a marker's row could name would be written and freed again each time.
+            let pools = if frontends.iter().any(|(_, balanced, _)| *balanced) {
+                let endpoints = pools::endpoints(port, family, slices.clone(), node, node_name);
+                [pools::external(&endpoints), pools::internal(&endpoints)]
+            } else {
+                Default::default()
+            };
             groups.push(Group { port: index, family, pools, frontends, keep_last: name == API_SERVER });
         }
     }

@@ -18,8 +18,11 @@ pub struct Report {
     pub services: usize,
     /// Ops that were applied.
     pub ops: usize,
-    /// What failed. Call [`Model::retry_pending`] after a backoff, then reconcile.
+    /// What failed this time.
     pub failed: Vec<Failure>,
+    /// Services and removals whose last write failed, now or earlier. While this is not zero the maps are not what
+    /// they should be: call [`Model::retry_pending`] after a backoff, then reconcile.
+    pub retries_due: usize,
     /// All problems of the services that were looked at, for the log.
     pub problems: Vec<Problem>,
     /// Backends that no pool names any more. Programs may be reading them still, so the next reconcile removes them:
@@ -54,11 +57,13 @@ impl Model {
             self.reconcile_service(&name, store, &mut report);
         }
         self.remove_orphans(store, &mut report);
-        self.remove_idle(store, &mut report);
+        let failed_removals = self.remove_idle(store, &mut report);
+        report.removals_due = self.ledger.idle_backends() - failed_removals;
+        report.retries_due = self.failed.len() + self.stuck.len() + failed_removals;
         report
     }
 
-    /// Makes everything that failed dirty again.
+    /// Makes everything that failed dirty again. Removals of unused backends are tried again by every reconcile.
     pub fn retry_pending(&mut self) {
         self.dirty.append(&mut self.failed);
         self.orphans.append(&mut self.stuck);
@@ -178,7 +183,7 @@ impl Model {
         }
     }
 
-    fn remove_idle(&mut self, store: &mut dyn MapStore, report: &mut Report) {
+    fn remove_idle(&mut self, store: &mut dyn MapStore, report: &mut Report) -> usize {
         let mut failed = 0;
         for op in self.ledger.removals() {
             if let Err(error) = self.apply(store, &op, report) {
@@ -186,7 +191,7 @@ impl Model {
                 report.failed.push(Failure { object: "unused backend".into(), error });
             }
         }
-        report.removals_due = self.ledger.idle_backends() - failed;
+        failed
     }
 
     fn apply(&mut self, store: &mut dyn MapStore, op: &Op, report: &mut Report) -> Result<(), MapError> {

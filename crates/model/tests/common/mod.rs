@@ -133,7 +133,7 @@ impl Cluster {
         let first = self.model.reconcile(&mut self.store);
         let mut report = first.clone();
         for _ in 0..200 {
-            if report.failed.is_empty() && report.removals_due == 0 && !self.model.has_work() {
+            if report.retries_due == 0 && report.removals_due == 0 && !self.model.has_work() {
                 return first;
             }
             self.model.retry_pending();
