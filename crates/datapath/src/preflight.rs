@@ -55,7 +55,7 @@ fn capabilities(status: &str) -> Result<(), Error> {
 /// Refuses a root whose nearest existing directory is on another file system.
 pub(crate) fn bpffs(root: &Path) -> Result<(), Error> {
     let existing = root.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
-    if magic(existing)? == i64::from(libc::BPF_FS_MAGIC) & 0xffff_ffff {
+    if magic(existing)? == i64::from(libc::BPF_FS_MAGIC as u32) {
         return Ok(());
     }
     Err(Error::NotBpffs { path: root.into(), mount: mount_point(root) })
@@ -68,7 +68,7 @@ fn mount_point(root: &Path) -> PathBuf {
 }
 
 fn cgroup2(root: &Path) -> Result<(), Error> {
-    if root.is_dir() && magic(root)? == i64::from(libc::CGROUP2_SUPER_MAGIC) & 0xffff_ffff {
+    if root.is_dir() && magic(root)? == i64::from(libc::CGROUP2_SUPER_MAGIC as u32) {
         return Ok(());
     }
     Err(Error::NotCgroup2 { path: root.into() })

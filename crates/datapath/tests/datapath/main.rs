@@ -2,6 +2,7 @@
 //! cgroup of its own, so that nothing is attached to this machine and nothing is left behind.
 //!
 //! Needs root: loading programs is the point. Without it each test fails and says so.
+#![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
 mod cleaning;
 mod expiring;
