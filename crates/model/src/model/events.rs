@@ -1,6 +1,6 @@
 //! What the sources tell us. Every call is cheap: it converts one object and marks what must be looked at again.
 
-use super::{Entry, HeldSlice, Model};
+use super::{Entry, Model};
 use crate::objects::{EndpointSlice, Kind, Node, Service};
 use crate::snapshot::{NodeState, ServiceName, Slice, Spec, service_name};
 use std::net::IpAddr;
@@ -48,15 +48,10 @@ impl Model {
         let slice = Slice::new(slice, &mut self.words);
         let round = self.rounds[Kind::EndpointSlice as usize].current;
         let entry = self.services.entry(owner.clone()).or_default();
-        match entry.slices.get_mut(&key) {
-            Some(held) if held.slice == slice => {
-                held.round = round;
-                return;
-            }
-            _ => entry.slices.insert(key.clone(), HeldSlice { slice, round }),
-        };
-        self.slice_owner.insert(key, owner.clone());
-        self.dirty.insert(owner);
+        if entry.slices.put(key.clone(), slice, round) {
+            self.slice_owner.insert(key, owner.clone());
+            self.dirty.insert(owner);
+        }
     }
 
     /// An EndpointSlice was removed.
@@ -105,9 +100,8 @@ impl Model {
                 names.iter().for_each(|name| self.set_spec(name, None));
             }
             Kind::EndpointSlice => {
-                let slices = self.services.values().flat_map(|e| &e.slices);
-                let gone = slices.filter(|(_, held)| held.round != round.current);
-                let keys: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
+                let gone = self.services.values().flat_map(|e| e.slices.not_of(round.current));
+                let keys: Vec<_> = gone.cloned().collect();
                 keys.iter().for_each(|key| self.remove_slice(key));
             }
             Kind::Node if !round.node_seen => self.set_node(NodeState::default()),

@@ -1,5 +1,6 @@
 //! The model: a reducer over events, and the reconciler that brings the maps to what they ask for.
 
+mod entry;
 mod events;
 mod index;
 mod reconcile;
@@ -12,12 +13,12 @@ pub use reconcile::{Failure, Report};
 pub use view::{BackendView, FrontendView, ServiceView, Status};
 
 use crate::Problem;
-use crate::claims::{Claimant, Claims};
+use crate::claims::Claims;
 use crate::ledger::{Ledger, Usage};
-use crate::lower::Wanted;
 use crate::objects::Kind;
-use crate::snapshot::{NodeState, ServiceName, Slice, Spec, Words};
+use crate::snapshot::{NodeState, ServiceName, Words};
 use crate::store::{Actual, Capacity, FrontendRef};
+use entry::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -51,35 +52,6 @@ impl Options {
     }
 }
 
-/// Everything we know of one service.
-#[derive(Default, Debug)]
-struct Entry {
-    /// What the Service asks for; `None` while there is none, or none that is ours.
-    spec: Option<Box<Spec>>,
-    /// Relist round in which the Service was last seen.
-    round: u32,
-    /// Its slices by `namespace/name`.
-    slices: BTreeMap<Arc<str>, HeldSlice>,
-    /// Claimed frontends.
-    wanted: Box<[Wanted]>,
-    /// The age and name under which they were claimed.
-    claimed_as: Option<Claimant>,
-    /// Service ids by port name.
-    ids: Vec<(Arc<str>, u32)>,
-    /// Addresses that were refused.
-    problems: Vec<Problem>,
-    /// Frontends that other services keep.
-    conflicts: Vec<Problem>,
-    /// Why the last reconcile stopped short, and which frontends it did not bring to their state.
-    failed: Vec<(FrontendRef, String)>,
-}
-
-#[derive(Debug)]
-struct HeldSlice {
-    slice: Slice,
-    round: u32,
-}
-
 /// The snapshot, the ledger and what is between them: which services must be looked at again.
 #[derive(Debug)]
 pub struct Model {
@@ -87,7 +59,7 @@ pub struct Model {
     node: NodeState,
     /// Overrides the node's primary addresses.
     node_port_addresses: Option<Vec<IpAddr>>,
-    services: BTreeMap<ServiceName, Entry>,
+    services: BTreeMap<ServiceName, Box<Entry>>,
     /// The service of each slice.
     slice_owner: HashMap<Arc<str>, ServiceName>,
     words: Words,
@@ -176,7 +148,7 @@ impl Model {
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.node.problems.clone();
-        problems.extend(self.services.values().flat_map(Entry::problems).cloned());
+        problems.extend(self.services.values().flat_map(|e| e.problems()).cloned());
         problems
     }
 
@@ -184,18 +156,5 @@ impl Model {
     #[must_use]
     pub fn node_port_addresses(&self) -> &[IpAddr] {
         self.node_port_addresses.as_deref().unwrap_or(&self.node.primary)
-    }
-}
-
-impl Entry {
-    fn problems(&self) -> impl Iterator<Item = &Problem> {
-        let spec = self.spec.iter().flat_map(|s| &s.problems);
-        spec.chain(self.slices.values().flat_map(|s| &s.slice.problems))
-            .chain(&self.problems)
-            .chain(&self.conflicts)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.spec.is_none() && self.slices.is_empty() && self.wanted.is_empty() && self.ids.is_empty()
     }
 }

@@ -8,6 +8,7 @@ use crate::objects::Kind;
 use crate::snapshot::ServiceName;
 use crate::store::{FrontendRef, MapError, MapStore, Op};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What one reconcile did and left to do.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -102,7 +103,7 @@ impl Model {
             self.failed.insert(name.clone());
         }
         let Some(entry) = self.services.get_mut(name) else { return };
-        entry.failed = failed;
+        entry.failed = failed.into();
         report.problems.extend(entry.problems().cloned());
         if entry.is_empty() {
             self.services.remove(name);
@@ -113,8 +114,8 @@ impl Model {
     fn lower_service(&mut self, name: &ServiceName) -> Vec<Group> {
         let (held, lost) = self.held(name);
         let Some(entry) = self.services.get_mut(name) else { return Vec::new() };
-        entry.conflicts = lost;
-        let slices = entry.slices.values().map(|s| &s.slice);
+        entry.conflicts = lost.into();
+        let slices = entry.slices.iter();
         let groups = match &entry.spec {
             Some(spec) => lower(name, spec, slices, &self.node, &self.options.node_name, &held),
             None => Vec::new(),
@@ -124,13 +125,11 @@ impl Model {
             ports.map(|p| groups.iter().map(|g| &*p[g.port].name).collect()).unwrap_or_default();
         let batch = self.ledger.batch();
         let ledger = &mut self.ledger;
-        entry.ids.retain(|(port, id)| {
-            let keep = used.contains(&**port);
-            if !keep {
-                ledger.services().disown(*id, batch);
-            }
-            keep
-        });
+        let (kept, gone) =
+            std::mem::take(&mut entry.ids).into_iter().partition(|(port, _)| used.contains(&**port));
+        entry.ids = Vec::into(kept);
+        let gone: Vec<(Arc<str>, u32)> = gone;
+        gone.iter().for_each(|(_, id)| ledger.services().disown(*id, batch));
         groups
     }
 
@@ -167,7 +166,8 @@ impl Model {
         let services = self.ledger.services();
         let adopted = had.into_iter().find(|id| services.adopt(*id));
         let id = adopted.or_else(|| services.take()).ok_or(FULL)?;
-        entry.ids.push((port, id));
+        let known = std::mem::take(&mut entry.ids).into_iter();
+        entry.ids = known.chain([(port, id)]).collect();
         Ok(id)
     }
 

@@ -28,7 +28,7 @@ impl Model {
         let created = entry.spec.as_ref().and_then(|s| s.created.clone());
         let who = Claimant { created, name: name.clone() };
         let Some(entry) = self.services.get_mut(name) else { return };
-        entry.problems = problems;
+        entry.problems = problems.into();
         let old = std::mem::replace(&mut entry.wanted, new.clone().into());
         let aged = entry.claimed_as.replace(who.clone()).is_some_and(|before| before != who);
 

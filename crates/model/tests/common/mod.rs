@@ -180,40 +180,38 @@ pub fn many(services: u32, endpoints: u32) -> Cluster {
     let mut cluster = Cluster::with_capacity(Options::new(NODE), capacity);
     cluster.store.inner = MemoryStore::new(capacity);
     for n in 0..services {
-        let name = format!("s{n}");
-        let ip = Ipv4Addr::from(0x0a60_0001 + n);
-        let port = ServicePort { name: Some("http".into()), port: 80, ..ServicePort::default() };
-        let metadata = Meta {
-            name: name.clone(),
-            namespace: "default".into(),
-            uid: Some(format!("{n:036}")),
-            ..Meta::default()
-        };
-        cluster.apply(Object::Service(Service {
-            metadata: metadata.clone(),
-            spec: ServiceSpec {
-                cluster_ip: Some(ip.to_string()),
-                ports: Some(vec![port]),
-                ..ServiceSpec::default()
-            },
-            ..Service::default()
-        }));
-        let labels = [("kubernetes.io/service-name".to_string(), name.clone())].into();
-        let endpoint = |e: u32| Endpoint {
-            addresses: vec![Ipv4Addr::from(0x0af4_0001 + n * endpoints + e).to_string()],
-            node_name: Some(format!("node-{}", e % 100)),
-            ..Endpoint::default()
-        };
-        cluster.apply(Object::Slice(EndpointSlice {
-            metadata: Meta { name: format!("{name}-1"), labels: Some(labels), ..metadata },
-            address_type: "IPv4".into(),
-            endpoints: Some((0..endpoints).map(endpoint).collect()),
-            ports: Some(vec![EndpointPort {
-                name: Some("http".into()),
-                port: Some(8080),
-                ..EndpointPort::default()
-            }]),
-        }));
+        cluster.apply(service(n));
+        cluster.apply(slice(n, endpoints));
     }
     cluster
+}
+
+/// The `n`th service, with a ClusterIP and one port.
+pub fn service(n: u32) -> Object {
+    let port = ServicePort { name: Some("http".into()), port: 80, ..ServicePort::default() };
+    let ip = Ipv4Addr::from(0x0a60_0001 + n).to_string();
+    let spec = ServiceSpec { cluster_ip: Some(ip), ports: Some(vec![port]), ..ServiceSpec::default() };
+    Object::Service(Service { metadata: meta(format!("s{n}")), spec, ..Service::default() })
+}
+
+/// The one slice of the `n`th service.
+pub fn slice(n: u32, endpoints: u32) -> Object {
+    let labels = [("kubernetes.io/service-name".to_string(), format!("s{n}"))].into();
+    let endpoint = |e: u32| Endpoint {
+        addresses: vec![Ipv4Addr::from(0x0af4_0001 + n * endpoints + e).to_string()],
+        node_name: Some(format!("node-{}", e % 100)),
+        ..Endpoint::default()
+    };
+    let port = EndpointPort { name: Some("http".into()), port: Some(8080), ..EndpointPort::default() };
+    Object::Slice(EndpointSlice {
+        metadata: Meta { labels: Some(labels), ..meta(format!("s{n}-1")) },
+        address_type: "IPv4".into(),
+        endpoints: Some((0..endpoints).map(endpoint).collect()),
+        ports: Some(vec![port]),
+    })
+}
+
+fn meta(name: String) -> Meta {
+    let uid = Some(format!("{name:0>36}"));
+    Meta { name, namespace: "default".into(), uid, ..Meta::default() }
 }
