@@ -10,6 +10,7 @@ use std::path::Path;
 /// Detaches every program, removes the clsact qdiscs that we made and nobody else uses, every pin of every version
 /// and the directories under `bpf_root`. Works while no agent runs, and twice. Answers what it removed, a line each.
 ///
+/// Call it in the network namespace that the agent ran in: interfaces with clsact filters are known by their index.
 /// The root itself goes too, unless something else lies in it or it is a mount point.
 ///
 /// # Errors

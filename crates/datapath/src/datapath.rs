@@ -47,7 +47,7 @@ impl Datapath {
         let hz = clock::hz()?;
         let pins = Pins::new(&settings.bpf_root);
         pins.create()?;
-        let sizes = load::adopt_sizes(&pins, &settings.sizes)?;
+        let sizes = load::adopt_sizes(&pins, &settings.sizes, load::warn_of_size)?;
         let config = load::config(settings, &sizes, netns_cookie()?, hz, release >= CSUM_IPV6_SINCE);
         let loaded = load::load(&config, &maps::specs(&sizes), Some(&pins))?;
         pin_programs(&loaded, &pins)?;

@@ -38,7 +38,7 @@ impl Reader {
     }
 
     pub(crate) fn from_pins(pins: Pins) -> Result<Self, Error> {
-        let sizes = adopt_sizes(&pins, &Sizes::default())?;
+        let sizes = adopt_sizes(&pins, &Sizes::default(), |_, _| {})?;
         let arrays = Arrays::new(|name| open_map(&pins, name), false)?;
         Ok(Self { specs: crate::maps::specs(&sizes), pins, arrays })
     }

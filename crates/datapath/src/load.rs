@@ -68,23 +68,33 @@ pub(crate) fn config(
 }
 
 /// Holds every pinned map against its spec and answers the sizes to load with: those of the pins, where there are
-/// pins, with a warning where the settings ask for others.
-pub(crate) fn adopt_sizes(pins: &Pins, wanted: &Sizes) -> Result<Sizes, Error> {
+/// pins. `differs` hears of each that is not as wanted.
+pub(crate) fn adopt_sizes(
+    pins: &Pins,
+    wanted: &Sizes,
+    differs: impl Fn(&MapSpec, u32),
+) -> Result<Sizes, Error> {
     let mut sizes = *wanted;
     for spec in maps::specs(wanted) {
         let Some(found) = maps::check(pins, &spec)? else { continue };
         if found != spec.max_entries {
-            tracing::warn!(
-                map = spec.name,
-                key = spec.key,
-                pinned = found,
-                wanted = spec.max_entries,
-                "the pinned map keeps its size; run `shunt cleanup` on this node to have it made anew"
-            );
+            differs(&spec, found);
             sizes.adopt(spec.name, found);
         }
     }
     Ok(sizes)
+}
+
+/// Tells the operator that a changed size has no effect yet.
+pub(crate) fn warn_of_size(spec: &MapSpec, pinned: u32) {
+    let MapSpec { name: map, key, max_entries: wanted, .. } = *spec;
+    tracing::warn!(
+        map,
+        key,
+        pinned,
+        wanted,
+        "the pinned map keeps its size; run `shunt cleanup` on this node to make it anew"
+    );
 }
 
 /// Loads the object and every program in it.

@@ -97,31 +97,32 @@ where
         step: &mut Step,
     ) -> Result<(), Error> {
         let row = Row::new(key.proto, flow);
+        let ended = key.proto == Proto::Udp as u32 && self.backend_is_gone(key, flow);
+        if !ended && !row.is_silent(now, rules) {
+            return Ok(());
+        }
         let partner_key = flow.partner(key.proto);
-        if key.proto == Proto::Udp as u32 && self.backend_is_gone(key, flow) {
-            step.backend_gone += u64::from(self.end(key, &partner_key, flow)?);
-            gone.insert(partner_key);
-            return Ok(());
-        }
-        if !row.is_silent(now, rules) {
-            return Ok(());
-        }
         let reading = Error::system(format!("reading map {}", self.flows.name()));
         let partner = self.flows.get(&partner_key).map_err(reading)?;
-        let partner = partner.map(|p| Row::new(key.proto, &p));
-        match judge::judge(&row, partner.as_ref(), now, rules) {
-            Verdict::Keep => {}
-            Verdict::Orphan => step.orphans += u64::from(self.remove(key)?),
-            Verdict::Expired => {
-                step.expired += u64::from(self.end(key, &partner_key, flow)?);
-                gone.insert(partner_key);
-            }
+        // Its tuple may be another flow's by now, which is none of this row's business.
+        let partner = partner.filter(|p| p.partner(key.proto) == *key).map(|p| Row::new(key.proto, &p));
+        let verdict = judge::judge(&row, partner.as_ref(), now, rules);
+        if verdict == Verdict::Orphan {
+            step.orphans += u64::from(self.remove(key)?);
+        } else if ended || verdict == Verdict::Expired {
+            let count = if ended { &mut step.backend_gone } else { &mut step.expired };
+            *count += u64::from(self.end(key, &partner_key, flow)?);
+            gone.insert(partner_key);
         }
         Ok(())
     }
 
     /// Whether the row's backend id is unused or another's by now.
     fn backend_is_gone(&self, key: &FlowKey<A>, flow: &Flow<A>) -> bool {
+        // These have no backend: they only moved a local socket off a port.
+        if flow.flags & flow_flag::LOCAL_SOCKET != 0 {
+            return false;
+        }
         let (addr, port): (A, PortBe) =
             if flow.flags & flow_flag::REPLY != 0 { (key.src, key.sport) } else { (flow.dst, flow.dport) };
         let row = <Backend<A> as rows::Row>::read(&self.backends, flow.backend);

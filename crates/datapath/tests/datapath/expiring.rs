@@ -2,7 +2,7 @@
 
 use crate::support::{Node, Rows, backend, flow};
 use shunt_common::seen::{ACK, FIN, SYN};
-use shunt_common::{Config, Proto};
+use shunt_common::{Config, Proto, flow_flag};
 use shunt_datapath::expire::Step;
 use shunt_datapath::testrun::TestRun;
 use shunt_datapath::{Clock, Lifetimes};
@@ -82,9 +82,31 @@ fn udp_flows_of_a_backend_that_is_gone_end_at_once_and_tcp_flows_do_not() {
         put(&run, &flow(port, Proto::Udp, backend, now, (ACK, ACK)));
     }
     put(&run, &flow(3004, Proto::Tcp, 2, now, OPEN));
+    // A local socket that was moved off a port has no backend at all.
+    let mut moved = flow(3005, Proto::Udp, 2, now, (ACK, ACK));
+    for (_, row) in &mut moved {
+        (row.flags, row.backend) = (row.flags | flow_flag::LOCAL_SOCKET, 0);
+    }
+    put(&run, &moved);
     let step = run.expirer(Lifetimes::default()).unwrap().pass().unwrap();
     assert_eq!((step.backend_gone, step.expired, step.orphans), (2, 0, 0));
-    assert_eq!(left(&run), 4);
+    assert_eq!(left(&run), 6);
+}
+
+#[test]
+fn a_silent_row_whose_partner_is_another_flows_goes_alone() {
+    let node = Node::new();
+    let (run, clock) = load(&node);
+    let now = clock.now().unwrap();
+    let silent = flow(4001, Proto::Tcp, 1, now.wrapping_sub(9000 * clock.hz()), OPEN);
+    // The reply tuple of the silent flow was given to another client port.
+    let mut other = flow(4002, Proto::Tcp, 1, now, OPEN);
+    (other[0].1.sport, other[1].0) = (silent[0].1.sport, silent[1].0);
+    put(&run, &other);
+    run.flows4().unwrap().set(&silent[0].0, &silent[0].1).unwrap();
+    let step = run.expirer(Lifetimes::default()).unwrap().pass().unwrap();
+    assert_eq!((step.orphans, step.expired, left(&run)), (1, 0, 2));
+    assert_eq!(run.flows4().unwrap().get(&other[1].0).unwrap(), Some(other[1].1));
 }
 
 #[test]

@@ -2,10 +2,20 @@
 
 use crate::support::{Node, backend, frontend, frontend_key, run, tcx};
 use shunt_common::{Device, maps};
-use shunt_datapath::{Datapath, Interface, Mode, Role, dump::Reader, testrun::TestRun};
+use shunt_datapath::{Datapath, Expirer, Interface, KernelStore, Mode, Role, dump::Reader, testrun::TestRun};
 use shunt_model::store::{BackendRow, FrontendRef, MapStore, Op};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
+
+/// The agent moves them between its threads.
+#[test]
+fn handles_can_be_sent_and_shared() {
+    fn send_and_sync<T: Send + Sync>() {}
+    send_and_sync::<Datapath>();
+    send_and_sync::<KernelStore>();
+    send_and_sync::<Expirer>();
+    send_and_sync::<Reader>();
+}
 
 #[test]
 fn start_pins_and_attaches_everything() {
