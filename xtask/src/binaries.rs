@@ -51,7 +51,8 @@ pub fn check(binary: &Path) -> Result<()> {
     Ok(())
 }
 
-fn needs_loader(bytes: &[u8]) -> Result<bool> {
+/// True for an executable that is not static.
+pub fn needs_loader(bytes: &[u8]) -> Result<bool> {
     let header = FileHeader64::<Endianness>::parse(bytes)?;
     let endian = header.endian()?;
     Ok(header.program_headers(endian, bytes)?.iter().any(|segment| segment.p_type(endian) == PT_INTERP))

@@ -7,6 +7,7 @@ mod btf;
 mod build_ebpf;
 mod demo;
 mod deny;
+mod kernels;
 mod needs;
 mod object;
 mod setup;
@@ -31,6 +32,11 @@ const VERBS: &[Verb] = &[
         demo::main,
     ),
     ("test", "builds and runs every test", test::main),
+    (
+        "test-kernels",
+        "boots the supported kernels in QEMU and runs the programs there; --bless, --refresh",
+        kernels::main,
+    ),
     ("build-ebpf", "makes the eBPF object that is committed; --check compares instead", build_ebpf::main),
     ("deny", "checks licences and sources of the dependencies", deny::main),
 ];

@@ -61,6 +61,14 @@ pub fn main_for(purposes: &[Purpose]) -> Result<()> {
     if purposes.contains(&Purpose::Ebpf) {
         did |= ebpf(&mut missing);
     }
+    if purposes.contains(&Purpose::Kernels) {
+        match crate::kernels::ensure_qemu() {
+            Ok(fetched) => did |= fetched,
+            Err(error) => {
+                missing.push(format!("qemu-system-x86_64: `apt-get install qemu-system-x86` ({error:#})"))
+            }
+        }
+    }
     if !missing.is_empty() {
         bail!("setup: this is missing, and could not be installed:\n  - {}", missing.join("\n  - "));
     }

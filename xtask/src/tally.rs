@@ -20,6 +20,8 @@ pub struct Tally {
     pub ignored: usize,
     /// Names of the failed tests.
     pub failed_names: Vec<String>,
+    /// Names in the list that is being read.
+    listed: Vec<String>,
     /// Name and reason of each test that could not run.
     pub not_run: Vec<String>,
 }
@@ -43,8 +45,10 @@ impl Tally {
         {
             self.failed_names.push(name.to_owned());
         } else if let Some(result) = line.strip_prefix("test result: ") {
+            let failed = count(result, " failed");
+            self.failed_names.extend(self.listed.drain(..).filter(|_| failed > 0));
             self.passed += count(result, " passed");
-            self.failed += count(result, " failed");
+            self.failed += failed;
             self.ignored += count(result, " ignored");
         }
     }
@@ -88,6 +92,15 @@ mod tests {
         for line in [
             "test one ... ok",
             "test two::deep ... FAILED",
+            "",
+            "failures:",
+            "",
+            "---- two::deep stdout ----",
+            "    0x00000",
+            "",
+            "failures:",
+            "    two::deep",
+            "",
             "test result: FAILED. 12 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.00s",
             "not run: three: no kubectl on this machine",
             "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",

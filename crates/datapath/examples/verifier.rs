@@ -1,0 +1,71 @@
+//! Loads every program in every configuration into the running kernel and prints what the verifier walked:
+//! `verified PROGRAM INSTRUCTIONS CONFIGURATION`, the costliest configuration of each program.
+//!
+//! `cargo xtask test-kernels` runs it on each supported kernel and holds the figures against the budget.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use shunt_common::feature;
+use shunt_datapath::testrun::TestRun;
+use shunt_datapath::{Settings, Sizes};
+
+/// Features that are on or off on their own; their names are those of the output.
+const OPTIONS: [(&str, u32); 3] = [
+    ("bind-protection", feature::BIND_PROTECTION),
+    ("external-cluster-ip", feature::EXTERNAL_CLUSTER_IP),
+    ("csum-ipv6", feature::CSUM_IPV6),
+];
+
+const FAMILIES: [(&str, u32); 3] =
+    [("ipv4", feature::IPV4), ("ipv6", feature::IPV6), ("dual", feature::IPV4 | feature::IPV6)];
+
+fn main() -> ExitCode {
+    let mut most: BTreeMap<String, (u32, String)> = BTreeMap::new();
+    let mut refused = false;
+    for (name, features) in configurations() {
+        let mut config = TestRun::config(&Settings::new("/", "/"));
+        config.features = features;
+        match TestRun::load(&config, &Sizes::default()) {
+            Ok(loaded) => {
+                for (program, &count) in loaded.verified() {
+                    let entry = most.entry(program.clone()).or_default();
+                    if count > entry.0 {
+                        *entry = (count, name.clone());
+                    }
+                }
+            }
+            Err(error) => {
+                refused = true;
+                println!("refused {name}: {error}");
+                let mut source = std::error::Error::source(&error);
+                while let Some(cause) = source {
+                    println!("  {cause}");
+                    source = cause.source();
+                }
+            }
+        }
+    }
+    for (program, (count, name)) in most {
+        println!("verified {program} {count} {name}");
+    }
+    if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Every family choice with every set of options.
+fn configurations() -> Vec<(String, u32)> {
+    let mut all = Vec::new();
+    for (family, bits) in FAMILIES {
+        for chosen in 0..1 << OPTIONS.len() {
+            let (mut name, mut features) = (family.to_owned(), bits);
+            for (at, (option, bit)) in OPTIONS.iter().enumerate() {
+                if chosen >> at & 1 == 1 {
+                    name = format!("{name},{option}");
+                    features |= bit;
+                }
+            }
+            all.push((name, features));
+        }
+    }
+    all
+}

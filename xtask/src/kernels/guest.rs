@@ -1,0 +1,47 @@
+//! The programs that run inside the guest, linked statically: the guest has no C library.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{binaries, sh};
+
+/// A program for the guest.
+pub struct Program {
+    /// Its name there.
+    pub name: &'static str,
+    /// The file here.
+    pub path: PathBuf,
+    /// What it is called with.
+    pub args: &'static str,
+}
+
+/// Builds all of them, as the release binaries are built, so that dependencies are compiled once.
+pub fn build() -> Result<Vec<Program>> {
+    sh::say("test-kernels: building the programs that run in the guests");
+    let verifier = executable(&["build", "--example", "verifier"], "verifier")?;
+    let packets = executable(&["test", "--no-run", "--test", "packets"], "packets")?;
+    Ok(vec![
+        Program { name: "verifier", path: verifier, args: "" },
+        Program { name: "packets", path: packets, args: "--test-threads=1" },
+    ])
+}
+
+fn executable(verb: &[&str], name: &str) -> Result<PathBuf> {
+    let mut cargo = sh::cargo();
+    cargo.args(verb).args(["--package", "shunt-datapath", "--release", "--locked", "--target"]);
+    cargo.arg(binaries::host()?).arg("--message-format=json-render-diagnostics");
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static").stdin(Stdio::null()).stderr(Stdio::inherit());
+    let out = cargo.output().context("cannot run cargo")?;
+    if !out.status.success() {
+        bail!("cargo {} failed", verb.join(" "));
+    }
+    let messages = String::from_utf8_lossy(&out.stdout);
+    let wanted = format!("\"name\":\"{name}\"");
+    let path = messages.lines().filter(|line| line.contains(&wanted)).find_map(|line| {
+        let (_, rest) = line.split_once("\"executable\":\"")?;
+        rest.split_once('"').map(|(path, _)| PathBuf::from(path))
+    });
+    path.with_context(|| format!("cargo does not say where {name} is"))
+}

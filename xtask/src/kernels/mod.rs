@@ -1,0 +1,144 @@
+//! `cargo xtask test-kernels [--bless] [--refresh] [KERNEL]…`: the programs on every kernel that Shunt promises.
+//!
+//! Debian's stock kernels are booted in QEMU without any hardware help. Inside, every program is loaded in every
+//! configuration and the packet cases run; the verifier's instruction counts are held against a budget in the tree.
+
+mod budget;
+mod guest;
+mod initramfs;
+mod qemu;
+mod suite;
+
+use anyhow::{Result, bail};
+
+use crate::setup::{self, Purpose};
+use crate::tally::Tally;
+use crate::versions::{KERNELS, Kernel};
+use crate::{sh, versions};
+
+pub use qemu::ensure as ensure_qemu;
+
+/// What a kernel said.
+#[derive(Default)]
+struct Report {
+    tally: Tally,
+    /// Program, instructions, configuration.
+    verified: Vec<(String, u32, String)>,
+    /// Guest programs that failed, or did not come to their end.
+    failed: Vec<String>,
+}
+
+/// The verb.
+pub fn main(args: &[String]) -> Result<()> {
+    let (mut bless, mut refresh, mut chosen) = (false, false, Vec::new());
+    for arg in args {
+        match (arg.as_str(), KERNELS.iter().find(|kernel| kernel.name == arg)) {
+            ("--bless", _) => bless = true,
+            ("--refresh", _) => refresh = true,
+            (_, Some(kernel)) => chosen.push(kernel),
+            _ => bail!("usage: cargo xtask test-kernels [--bless] [--refresh] [{}]…", names().join("|")),
+        }
+    }
+    if chosen.is_empty() {
+        chosen = versions::KERNELS.iter().collect();
+    }
+    setup::main_for(&[Purpose::Kernels])?;
+    let programs = guest::build()?;
+    let mut budget = budget::Budget::read()?;
+    let (mut passed, mut failed) = (0, Vec::new());
+    for kernel in chosen {
+        let report = boot(kernel, &programs, refresh)?;
+        passed += report.tally.passed;
+        for what in report.failed.iter().chain(&report.tally.failed_names) {
+            failed.push(format!("{}: {what}", kernel.name));
+        }
+        if bless {
+            budget.set(kernel.name, &report.verified);
+        } else {
+            failed.extend(budget.exceeded(kernel.name, &report.verified));
+        }
+    }
+    if bless {
+        budget.write()?;
+    }
+    println!("\n{budget}");
+    for what in &failed {
+        println!("failed: {what}");
+    }
+    println!("{passed} passed, {} failed", failed.len());
+    if !failed.is_empty() {
+        bail!("not every kernel is well");
+    }
+    Ok(())
+}
+
+fn names() -> Vec<&'static str> {
+    KERNELS.iter().map(|kernel| kernel.name).collect()
+}
+
+fn boot(kernel: &Kernel, programs: &[guest::Program], refresh: bool) -> Result<Report> {
+    let files = suite::kernel(kernel, refresh)?;
+    let initramfs = initramfs::pack(&files, programs)?;
+    sh::say(format!(
+        "test-kernels: booting {} (Debian {}, Linux {})",
+        kernel.name, kernel.suite, files.release
+    ));
+    let started = std::time::Instant::now();
+    let output = qemu::boot(&files.image, &initramfs)?;
+    let report = read(&output, programs);
+    println!(
+        "kernel {}: {} packet cases passed, {} s",
+        files.release,
+        report.tally.passed,
+        started.elapsed().as_secs()
+    );
+    for (program, count, configuration) in &report.verified {
+        println!("  {program:<16} {count:>7} instructions ({configuration})");
+    }
+    if !report.failed.is_empty() {
+        println!("--- what the guest said ---\n{output}\n---");
+    }
+    Ok(report)
+}
+
+/// Reads the guest's console.
+fn read(output: &str, programs: &[guest::Program]) -> Report {
+    let mut report = Report::default();
+    let mut ended = Vec::new();
+    for line in output.lines().map(str::trim_end) {
+        report.tally.line(line);
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["verified", program, count, configuration] => {
+                let count = count.parse().unwrap_or(0);
+                report.verified.push(((*program).to_owned(), count, (*configuration).to_owned()));
+            }
+            ["@@", "exit", name, code] => {
+                ended.push((*name).to_owned());
+                if *code != "0" {
+                    report.failed.push(format!("{name} ended with {code}"));
+                }
+            }
+            _ => {}
+        }
+    }
+    for program in programs {
+        if !ended.iter().any(|name| *name == program.name) {
+            report.failed.push(format!("{} did not come to its end", program.name));
+        }
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_never_ends_is_a_failure() {
+        let programs = [guest::Program { name: "verifier", path: "x".into(), args: "" }];
+        let report = read("verified connect4 12 dual\r\nKernel panic\r\n", &programs);
+        assert_eq!(report.verified, [("connect4".to_owned(), 12, "dual".to_owned())]);
+        assert_eq!(report.failed, ["verifier did not come to its end"]);
+    }
+}
