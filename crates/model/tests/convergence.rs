@@ -1,5 +1,8 @@
 //! Any order of events and any faults: the maps end at what the objects ask for, and nothing leaks.
 
+// A test that cannot go on should say where.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::watching::{Reach, Watching, reach};
@@ -47,7 +50,7 @@ fn fresh(cluster: &Cluster) -> Actual {
 
 fn happen(cluster: &mut Cluster, event: &Event) {
     match event {
-        Event::Apply(object) => cluster.apply(object.clone()),
+        Event::Apply(object) => cluster.apply((**object).clone()),
         Event::DeleteService(n) => cluster.delete(Kind::Service, &format!("default/s{n}")),
         Event::DeleteSlice(n) => cluster.delete(Kind::EndpointSlice, &format!("default/sl{n}")),
         Event::DeleteNode => cluster.delete(Kind::Node, NODE),

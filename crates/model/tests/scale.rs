@@ -1,5 +1,8 @@
 //! The size that the agent's budget allows the model: one test, so that nothing else in the process counts.
 
+// A test that cannot go on should say where.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::Object;

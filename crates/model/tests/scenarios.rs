@@ -4,6 +4,9 @@
 //! `delete KIND NAMESPACE/NAME`, `relist`, `restart` (the agent dies, another reads the maps back, nothing is listed yet),
 //! `node-ports ADDR...`, `external-cluster-ip`; and to look: `dump` (`bpf lb list`), `backends`, `problems`, `status`.
 
+// A test that cannot go on should say where.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{Cluster, NODE, Object};

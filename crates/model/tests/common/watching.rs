@@ -8,6 +8,9 @@ use std::net::IpAddr;
 /// What a packet to a frontend may be sent to: addresses and ports, by scope.
 pub type Reach = [Vec<(IpAddr, u16)>; 2];
 
+/// What a backend id stands for.
+type Named = (IpAddr, u16, u8);
+
 /// Resolves every frontend's pools to addresses.
 pub fn reach(actual: &Actual) -> BTreeMap<FrontendRef, Reach> {
     let mut all = BTreeMap::new();
@@ -38,7 +41,7 @@ pub struct Watching<S> {
     pub after: BTreeMap<FrontendRef, Reach>,
     pub batch: u64,
     slots_seen: HashMap<u32, u64>,
-    ids_seen: HashMap<(Family, u32), (u64, (IpAddr, u16, u8))>,
+    ids_seen: HashMap<(Family, u32), (u64, Named)>,
 }
 
 impl<S: MapStore> Watching<S> {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// Something that happens to a cluster.
 #[derive(Clone, Debug)]
 pub enum Event {
-    Apply(Object),
+    Apply(Box<Object>),
     DeleteService(u8),
     DeleteSlice(u8),
     DeleteNode,
@@ -21,9 +21,9 @@ pub enum Event {
 
 pub fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        6 => service().prop_map(|s| Event::Apply(Object::Service(s))),
-        6 => slice().prop_map(|s| Event::Apply(Object::Slice(s))),
-        1 => node().prop_map(|n| Event::Apply(Object::Node(n))),
+        6 => service().prop_map(|s| Event::Apply(Box::new(Object::Service(s)))),
+        6 => slice().prop_map(|s| Event::Apply(Box::new(Object::Slice(s)))),
+        1 => node().prop_map(|n| Event::Apply(Box::new(Object::Node(n)))),
         2 => (0..6u8).prop_map(Event::DeleteService),
         2 => (0..8u8).prop_map(Event::DeleteSlice),
         1 => Just(Event::DeleteNode),
