@@ -1,9 +1,11 @@
 //! The model's store on real maps.
 
 use crate::support::{Node, backend, frontend, frontend_key};
-use shunt_common::{Backend, FrontendKey, Ip6, Pool, PortBe};
+use shunt_common::{Backend, FrontendKey, Ip4, Ip6, Pool, PortBe};
+use shunt_datapath::{Datapath, Sizes};
 use shunt_model::store::{BackendRow, Family, FrontendRef, MapError, MapStore, Op};
 use std::net::Ipv6Addr;
+use std::time::{Duration, Instant};
 
 #[test]
 fn what_is_applied_is_dumped_and_what_is_deleted_is_not() {
@@ -88,4 +90,33 @@ fn a_row_that_changes_its_state_keeps_the_rest() {
         store.apply(&Op::PutBackend { id: 9, row: BackendRow::V4(row) }).unwrap();
         assert_eq!(datapath.reader().unwrap().backend4(9), Some(row), "another mapping sees it at once");
     }
+}
+
+#[test]
+fn ten_thousand_services_of_ten_backends_are_written_and_read_in_a_second() {
+    let node = Node::new();
+    let mut settings = node.settings();
+    settings.sizes = Sizes::new(65_536, 8192);
+    let datapath = Datapath::start(&settings).unwrap();
+    let mut store = datapath.store().unwrap();
+    let start = Instant::now();
+    for service in 0..10_000u32 {
+        let ids: Vec<u32> = (service * 10 + 1..=service * 10 + 10).collect();
+        for id in &ids {
+            let row = Backend { addr: Ip4([*id]), ..backend(1) };
+            store.apply(&Op::PutBackend { id: *id, row: BackendRow::V4(row) }).unwrap();
+        }
+        let pool = Pool { offset: service * 10, len: 10 };
+        store.apply(&Op::PutPool { pool, ids }).unwrap();
+        let key = FrontendKey::new(Ip4([service]), PortBe::new(80), 6);
+        let row = frontend(service + 1, pool.offset, pool.len);
+        store.apply(&Op::PutFrontend { key: FrontendRef::V4(key), row }).unwrap();
+    }
+    let actual = store.dump().unwrap();
+    let took = start.elapsed();
+    assert_eq!(
+        (actual.frontends.len(), actual.backends4.len(), actual.slots.len()),
+        (10_000, 100_000, 100_000)
+    );
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
