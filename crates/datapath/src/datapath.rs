@@ -1,6 +1,6 @@
 //! The node's datapath as the agent holds it: loaded, pinned, attached.
 
-use crate::attach::{Attacher, socket, status};
+use crate::attach::{Attacher, socket, status, tcx};
 use crate::load::{self, Loaded};
 use crate::mapped::Arrays;
 use crate::pins::{self, Pins};
@@ -52,6 +52,7 @@ impl Datapath {
         let loaded = load::load(&config, &maps::specs(&sizes), Some(&pins))?;
         pin_programs(&loaded, &pins)?;
         socket::attach(&loaded, &pins, &settings.cgroup_root)?;
+        drop_unknown(&loaded, &pins)?;
         let attacher = Attacher::new(pins.clone(), settings.force_clsact || release < TCX_SINCE);
         for ifindex in attacher.reap()? {
             tracing::info!(ifindex, "removed the pins of an interface that is gone");
@@ -180,6 +181,22 @@ fn pin_programs(loaded: &Loaded, pins: &Pins) -> Result<(), Error> {
         sys::object::pin(loaded.program(name)?, &fresh)
             .map_err(Error::system(format!("pinning {}", path.display())))?;
         fs::rename(&fresh, &path).map_err(Error::system(format!("pinning {}", path.display())))?;
+    }
+    Ok(())
+}
+
+/// Removes links and programs of hooks that this version has not, left by another with the same maps.
+fn drop_unknown(loaded: &Loaded, pins: &Pins) -> Result<(), Error> {
+    for name in pins::names(&pins.links())? {
+        let known = socket::HOOKS.iter().any(|(hook, _)| *hook == name) || tcx::parse_pin(&name).is_some();
+        if !known && tcx::detach(&pins.links().join(&name))? {
+            tracing::info!(link = name, "removed a link of another version");
+        }
+    }
+    for name in pins::names(&pins.programs())? {
+        if loaded.program(&name).is_err() {
+            pins::remove(&pins.program(&name))?;
+        }
     }
     Ok(())
 }

@@ -13,9 +13,7 @@ pub enum Error {
         release: String,
     },
     /// The process lacks a capability.
-    #[error(
-        "missing capability {missing}: run as root, or grant CAP_BPF (or CAP_SYS_ADMIN) and CAP_NET_ADMIN"
-    )]
+    #[error("missing capability {missing}: run as root, or grant CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN")]
     NoPrivilege {
         /// The capabilities that are missing.
         missing: String,

@@ -111,6 +111,20 @@ fn links(node: &Node) -> Vec<(String, u32)> {
 }
 
 #[test]
+fn links_and_programs_of_another_version_are_removed() {
+    let node = Node::new();
+    drop(node.start());
+    let before = node.pins();
+    let links = node.bpf_root.join("v1/links");
+    std::fs::rename(links.join("connect4"), links.join("bind4")).unwrap();
+    let programs = node.bpf_root.join("v1/programs");
+    std::fs::rename(programs.join("clock"), programs.join("clock-new")).unwrap();
+    drop(node.start());
+    assert_eq!(node.pins(), before);
+    assert_eq!(node.cgroup_programs().len(), 10, "the old program does not run beside the new one");
+}
+
+#[test]
 fn a_pinned_map_keeps_its_size_when_the_setting_changes() {
     let node = Node::new();
     drop(node.start());
