@@ -72,7 +72,8 @@ impl Run {
         sh::say(format!("test: {name}"));
         let mut cargo = sh::cargo();
         cargo.args(["test", "--locked", "--no-fail-fast"]).args(packages);
-        cargo.env("SHUNT_BIN", shunt).env("SHUNT_LAB_BIN", shunt.with_file_name("shunt-lab"));
+        // `shunt-lab` lies beside it.
+        cargo.env("SHUNT_BIN", shunt);
         if let Some(object) = object {
             cargo.env("SHUNT_BPF_OBJECT", object);
         }
