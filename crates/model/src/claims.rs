@@ -106,7 +106,7 @@ mod tests {
             who(None, "a/a"),
         ];
         assert!(claims.add(key, &ageless).is_empty());
-        assert_eq!(claims.add(key, &young), [ageless.name.clone()]);
+        assert_eq!(claims.add(key, &young), std::slice::from_ref(&ageless.name));
         assert_eq!(claims.add(key, &old).len(), 2);
         assert_eq!(claims.holder(&key), Some(&old.name));
         assert_eq!(claims.remove(&key, &old.name).map(|a| a.len()), Some(2));

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::watching::{Reach, Watching, reach};
+use common::watching::{Watching, reach};
 use common::world::{Event, event, node_address};
 use common::{CAPACITY, Cluster, NODE};
 use proptest::prelude::*;
@@ -141,18 +141,15 @@ proptest! {
         let mut watching = Watching::new(faulty);
         for event in &events {
             match event {
-                Event::Reconcile => {
-                    let after: BTreeMap<FrontendRef, Reach> = reach(&fresh(&cluster));
-                    watching.begin(after);
-                    cluster.model.reconcile(&mut watching);
-                    cluster.store = watching.inner.clone();
-                }
-                Event::Restart => {
-                    watching.rested();
-                    happen(&mut cluster, event);
-                }
-                event => happen(&mut cluster, event),
+                // Each event is followed by a reconcile that is watched.
+                Event::Reconcile => continue,
+                Event::Restart => watching.rested(),
+                _ => {}
             }
+            happen(&mut cluster, event);
+            watching.begin(reach(&fresh(&cluster)));
+            cluster.model.reconcile(&mut watching);
+            cluster.store = watching.inner.clone();
         }
     }
 

@@ -24,7 +24,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         6 => service().prop_map(|s| Event::Apply(Box::new(Object::Service(s)))),
         6 => slice().prop_map(|s| Event::Apply(Box::new(Object::Slice(s)))),
         1 => node().prop_map(|n| Event::Apply(Box::new(Object::Node(n)))),
-        2 => (0..6u8).prop_map(Event::DeleteService),
+        2 => (0..4u8).prop_map(Event::DeleteService),
         2 => (0..8u8).prop_map(Event::DeleteSlice),
         1 => Just(Event::DeleteNode),
         1 => prop::option::of(prop::collection::vec(0..3u8, 0..3)).prop_map(Event::NodePorts),
@@ -45,7 +45,7 @@ fn meta(name: String) -> Meta {
 
 prop_compose! {
     fn service()(
-        n in 0..6u8,
+        n in 0..4u8,
         age in prop::option::of(0..4u8),
         ip in 1..5u8,
         dual: bool,
@@ -55,7 +55,7 @@ prop_compose! {
             "203.0.113.1", "203.0.113.2", "10.96.0.1", "10.96.0.3", "192.168.0.1", "10.244.1.1", "2001:db8::1", "bad",
         ]), 0..3),
         lb in prop::option::of(prop::sample::select(vec!["203.0.113.1", "203.0.113.9", "fd00:96::2"])),
-        ports in prop::collection::vec((0..3u8, 80..83i64, 0..5i64, any::<bool>()), 0..4),
+        ports in prop::collection::vec((0..2u8, 80..83i64, 0..5i64, prop::bool::weighted(0.2)), 0..4),
     ) -> Service {
         let ports = ports.into_iter().map(|(name, port, node, udp)| ServicePort {
             name: Some(format!("p{name}")),
@@ -92,10 +92,10 @@ prop_compose! {
 prop_compose! {
     fn slice()(
         n in 0..8u8,
-        owner in 0..6u8,
+        owner in 0..4u8,
         v6 in prop::bool::weighted(0.3),
-        endpoints in prop::collection::vec((0..8u8, prop::option::of(any::<bool>())), 0..6),
-        ports in prop::collection::vec((0..3u8, 8080..8083i64, any::<bool>()), 0..4),
+        endpoints in prop::collection::vec((0..8u8, prop::option::weighted(0.3, any::<bool>())), 0..6),
+        ports in prop::collection::vec((0..2u8, 8080..8083i64, prop::bool::weighted(0.2)), 0..4),
         labelled in prop::bool::weighted(0.9),
     ) -> EndpointSlice {
         let endpoints = endpoints.into_iter().map(|(n, ready)| Endpoint {
