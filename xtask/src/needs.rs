@@ -39,7 +39,7 @@ pub const NEEDS: &[Need] = &[
         "the C library that the static binary is linked with",
         &[Build],
     ),
-    need("ip", "iproute2", "looks into the lab's network namespaces", &[Demo, Test]),
+    need("ip", "iproute2", "looks into the lab's network namespaces", &[Demo, Test, Kernels]),
     need("curl", "curl", "is the lab's client", &[Demo, Test]),
     need("nsenter", "util-linux", "runs programs in the lab's nodes and pods", &[Demo, Test]),
     optional(need("kubectl", "kubernetes-client", "drives the lab's Kubernetes API", &[Demo, Test])),

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # The first process of the guest that `cargo xtask test-kernels` boots. The programs to run are added below.
 /bin/busybox --install -s /bin
-export PATH=/bin
+export PATH=/sbin:/bin
 mount -t devtmpfs none /dev
 mount -t proc none /proc
 mount -t sysfs none /sys

@@ -15,6 +15,9 @@ use crate::{binaries, sh};
 /// Interfaces and queueing that tests make; Debian builds them as modules.
 const MODULES: [&str; 6] = ["veth", "dummy", "bridge", "vxlan", "sch_ingress", "cls_bpf"];
 
+/// What tests call and busybox has only in part.
+const TOOLS: [&str; 2] = ["ip", "tc"];
+
 /// Packs everything into one archive and returns where it is.
 pub fn pack(kernel: &Files, programs: &[Program]) -> Result<PathBuf> {
     let work = sh::root().join("target/kernels").join(&kernel.release);
@@ -31,11 +34,28 @@ pub fn pack(kernel: &Files, programs: &[Program]) -> Result<PathBuf> {
     for program in programs {
         fs::copy(&program.path, root.join("tests").join(program.name))?;
     }
+    for tool in TOOLS {
+        tool_with_libraries(tool, &root)?;
+    }
     modules(kernel, &root)?;
     let init = root.join("init");
     fs::write(&init, script(programs))?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
     archive(&root, &work.join("initramfs"))
+}
+
+/// Copies a program of this machine to the guest's /sbin, and its libraries to where they are here.
+fn tool_with_libraries(tool: &str, root: &Path) -> Result<()> {
+    let program = sh::which(tool).with_context(|| format!("no {tool}"))?;
+    fs::create_dir_all(root.join("sbin"))?;
+    fs::copy(&program, root.join("sbin").join(tool))?;
+    let libraries = sh::output(sh::cmd("ldd").arg(&program))?;
+    for library in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
+        let to = root.join(library.trim_start_matches('/'));
+        fs::create_dir_all(to.parent().context("a library lies in a directory")?)?;
+        fs::copy(library, &to)?;
+    }
+    Ok(())
 }
 
 /// The guest's first process.

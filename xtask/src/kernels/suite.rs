@@ -28,15 +28,15 @@ pub fn kernel(kernel: &Kernel, refresh: bool) -> Result<Files> {
         fs::write(folder.join("unpacked"), "")?;
     }
     let root = folder.join("root");
-    let boot = root.join("boot");
-    let images = fs::read_dir(&boot).with_context(|| format!("no {}", boot.display()))?;
-    let image = images
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-")))
-        .context("the kernel package holds no vmlinuz")?;
-    let name = image.file_name().unwrap_or_default().to_string_lossy();
-    let release = name.trim_start_matches("vmlinuz-").to_owned();
+    let modules = root.join("lib/modules");
+    let releases = fs::read_dir(&modules).with_context(|| format!("no {}", modules.display()))?;
+    let release = releases.flatten().next().context("the kernel package holds no modules")?.file_name();
+    let release = release.to_string_lossy().into_owned();
+    // Newer packages keep the image beside its modules.
+    let places =
+        [root.join("boot").join(format!("vmlinuz-{release}")), modules.join(&release).join("vmlinuz")];
+    let image =
+        places.into_iter().find(|place| place.is_file()).context("the kernel package holds no vmlinuz")?;
     Ok(Files { release, image, root })
 }
 
@@ -58,7 +58,7 @@ fn download(kernel: &Kernel, folder: &Path) -> Result<()> {
     for deb in fs::read_dir(folder.join("debs"))?.flatten() {
         sh::output(sh::cmd("dpkg").arg("-x").arg(deb.path()).arg(&root))?;
     }
-    // Newer packages keep modules below /usr.
+    // Newer packages keep modules below /usr, where older tools do not look.
     if !root.join("lib").exists() && root.join("usr/lib").is_dir() {
         std::os::unix::fs::symlink("usr/lib", root.join("lib"))?;
     }
