@@ -123,3 +123,36 @@ fn rows(actual: &Actual, show: impl Fn(Family, u32) -> String) -> Vec<[String; 2
     }
     rows
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{frontends, services};
+    use crate::store::{Actual, BackendRow, FrontendRef};
+    use shunt_common::{BackendState, Frontend, Pool, Proto, frontend_flag};
+
+    #[test]
+    fn scopes_that_differ_are_listed_apart_and_a_missing_backend_is_named() {
+        let key = FrontendRef::new("192.168.1.10".parse().unwrap(), 31000, Proto::Tcp);
+        let pools = [Pool { offset: 4, len: 1 }, Pool { offset: 8, len: 2 }];
+        let flags = frontend_flag::EXTERNAL;
+        let row = Frontend { service: 7, kind: 2, flags, pools, affinity_timeout: 10, ..Frontend::default() };
+        let mut actual = Actual::default();
+        actual.frontends.insert(key, row);
+        actual.slots.extend([(4, 1), (8, 1), (9, 2)]);
+        let backend =
+            BackendRow::new("10.244.0.9".parse().unwrap(), 8080, Proto::Tcp, BackendState::Active, 0);
+        let BackendRow::V4(backend) = backend else { unreachable!() };
+        actual.backends4.insert(1, backend);
+        let rows: Vec<String> = services(&actual).into_iter().map(|r| r.join(" | ")).collect();
+        assert_eq!(
+            rows,
+            [
+                "192.168.1.10:31000/TCP (0) | 0.0.0.0:0 (7) (0) [NodePort, two-scopes, sessionAffinity]",
+                "192.168.1.10:31000/TCP (1) | 10.244.0.9:8080/TCP (7) (1)",
+                "192.168.1.10:31000/TCP/i (1) | 10.244.0.9:8080/TCP (7) (1)",
+                "192.168.1.10:31000/TCP/i (2) | backend 2 not found (7) (2)",
+            ]
+        );
+        assert_eq!(frontends(&actual)[3], ["192.168.1.10:31000/TCP/i (2)", "2 (7) (2)"]);
+    }
+}

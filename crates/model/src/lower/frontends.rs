@@ -52,9 +52,14 @@ pub struct Env<'a> {
 #[must_use]
 pub fn wanted(name: &str, spec: &Spec, env: &Env<'_>) -> (Vec<Wanted>, Vec<Problem>) {
     let mut out = Collector { name, found: Vec::new(), ports: HashMap::new(), problems: Vec::new() };
+    for addr in spec.cluster_ips.iter().filter(|addr| env.node.owns(**addr)) {
+        // Its ports would hide the node's own ssh, kubelet or API server.
+        let what = format!("spec.clusterIPs: {addr} is an address of this node");
+        out.problems.push(Problem::new(Kind::Service, name, what, "give the service an address of its own"));
+    }
     for (port, index) in spec.ports.iter().zip(0u16..) {
         let flags = if env.options.external_cluster_ip { frontend_flag::EXTERNAL } else { 0 };
-        for addr in &spec.cluster_ips {
+        for addr in spec.cluster_ips.iter().filter(|addr| !env.node.owns(**addr)) {
             out.add(*addr, port, index, FrontendKind::ClusterIp, flags);
         }
         node_ports(&mut out, spec, port, index, env);

@@ -105,7 +105,8 @@ impl MemoryStore {
         assert!(row.service != 0 && row.kind != 0, "a frontend has a service and a kind");
         let new = !self.actual.frontends.contains_key(&key);
         if new && self.rows(key.family()) >= self.capacity.frontends as usize {
-            return Err(Self::full(maps::FRONTENDS4, self.capacity.frontends));
+            let map = if key.family() == Family::V4 { maps::FRONTENDS4 } else { maps::FRONTENDS6 };
+            return Err(Self::full(map, self.capacity.frontends));
         }
         if self.checked {
             self.check_frontend(&key, &row);
