@@ -1,1 +1,5 @@
-fn main() {}
+//! The `shunt` binary.
+
+fn main() -> std::process::ExitCode {
+    shunt::cli::run()
+}

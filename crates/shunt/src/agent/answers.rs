@@ -1,0 +1,122 @@
+//! What the agent says of itself.
+
+use super::Agent;
+use crate::server::api::{Attached, Counts, Failure, Source, Status, Sync};
+use std::collections::BTreeMap;
+
+/// Keys whose values `status` shows.
+const SHOWN: [&str; 9] = [
+    "kubeProxyReplacement",
+    "socketLB.enabled",
+    "loadBalancer.mode",
+    "loadBalancer.algorithm",
+    "loadBalancer.acceleration",
+    "nodePort.enabled",
+    "nodePort.range",
+    "externalIPs.enabled",
+    "bpf.lbExternalClusterIP",
+];
+
+impl Agent {
+    pub(super) fn status(&self) -> Status {
+        let attachments = self.datapath.attachments();
+        let mut errors = self.errors();
+        if let Err(error) = &attachments {
+            errors.push(Failure { module: "datapath".into(), message: error.to_string() });
+        }
+        let mut problems = self.model.problems();
+        problems.extend(self.source_problems.values().flatten().cloned());
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            node: self.config.node_name.clone(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            source: Source {
+                kind: self.source.0.into(),
+                at: self.source.1.clone(),
+                down: self.down.iter().map(|(kind, e)| (kind.name().into(), e.clone())).collect(),
+            },
+            sync: self.sync_state(),
+            counts: self.counts(),
+            devices: self.classified.devices.values().cloned().collect(),
+            pod_interfaces: self.classified.pods.values().cloned().collect(),
+            node_port_addresses: self.model.node_port_addresses().to_vec(),
+            attachments: attachments
+                .unwrap_or_default()
+                .into_iter()
+                .map(|a| Attached {
+                    hook: a.hook.into(),
+                    interface: a.interface,
+                    mode: a.mode.name().into(),
+                    program_id: a.program_id,
+                })
+                .collect(),
+            bpf_root: self.config.path("bpfRoot").unwrap_or_default(),
+            settings: self.settings(),
+            problems,
+            errors,
+        }
+    }
+
+    fn sync_state(&self) -> Sync {
+        Sync {
+            synced: self.progress.synced,
+            waiting: self.model.waiting().iter().map(|k| k.name().into()).collect(),
+            settled: self.progress.synced && self.progress.failed.is_empty() && !self.model.has_work(),
+            last: self.progress.last,
+            failed: self.progress.failed.clone(),
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        let usage = self.model.usage();
+        Counts {
+            services: self.model.service_count(),
+            frontends: usage.frontends4 + usage.frontends6,
+            backends: usage.backends4 + usage.backends6,
+        }
+    }
+
+    fn settings(&self) -> BTreeMap<String, String> {
+        let shown = self.config.resolved.shown();
+        let shown = shown.into_iter().filter(|s| SHOWN.contains(&s.key.as_str()));
+        shown
+            .map(|s| {
+                let text = s.value.as_str().map_or_else(|| s.value.to_string(), String::from);
+                (s.key, text)
+            })
+            .collect()
+    }
+
+    /// What does not work.
+    fn errors(&self) -> Vec<Failure> {
+        let mut errors = Vec::new();
+        let mut add = |module: &str, message: String| errors.push(Failure { module: module.into(), message });
+        for (kind, error) in &self.down {
+            add("source", format!("{}: {error}", kind.name()));
+        }
+        self.progress.failed.iter().for_each(|f| add("sync", f.clone()));
+        for (name, error) in self.interfaces.failed.values() {
+            add("devices", format!("{name}: {error}"));
+        }
+        self.classified.missing.iter().for_each(|name| add("devices", format!("{name} is not there")));
+        for (key, error) in &self.listeners {
+            add("server", format!("{key}: {error}"));
+        }
+        if let Some(error) = &self.flows.error {
+            add("datapath", error.clone());
+        }
+        errors
+    }
+
+    pub(super) fn update_gauges(&mut self) {
+        let counts = self.counts();
+        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.metrics.services.set(number(counts.services));
+        self.metrics.frontends.set(number(counts.frontends));
+        self.metrics.backends.set(number(counts.backends));
+        let sources: usize = self.source_problems.values().map(Vec::len).sum();
+        self.metrics.problems.set(number(self.model.problems().len() + sources));
+        self.metrics.watches_down.set(number(self.down.len()));
+    }
+}

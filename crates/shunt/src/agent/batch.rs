@@ -1,0 +1,122 @@
+//! Events to the model, in batches.
+
+use super::{Agent, Events};
+use crate::sources::{Event, Object};
+use shunt_model::objects::{Kind, Node};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+use tokio::time::timeout_at;
+
+/// So long without an event ends a batch.
+const QUIET: Duration = Duration::from_millis(2);
+/// A batch ends however many events come.
+const LONGEST: Duration = Duration::from_millis(100);
+
+impl Agent {
+    /// Takes an event and those that follow it closely, then writes what they ask for.
+    pub(super) async fn take_batch(&mut self, first: Event, events: &mut Events) {
+        let begun = tokio::time::Instant::now();
+        self.take(first);
+        loop {
+            let until = (tokio::time::Instant::now() + QUIET).min(begun + LONGEST);
+            match timeout_at(until, events.recv()).await {
+                Ok(Some(event)) => self.take(event),
+                // Over the time with events at hand, or quiet, or the source has ended.
+                Ok(None) | Err(_) => break,
+            }
+            if begun.elapsed() >= LONGEST {
+                break;
+            }
+        }
+        self.sync();
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::ListBegins(kind) => self.model.begin_replace(kind),
+            Event::ListEnds(kind) => {
+                self.model.end_replace(kind);
+                tracing::debug!(kind = kind.name(), "list complete");
+                // Problems of objects that a sync does not look at.
+                self.log_problems();
+            }
+            Event::Apply(Object::Service(mut service)) => {
+                if !self.config.resolved.bool("externalIPs.enabled") {
+                    service.spec.external_ips = None;
+                }
+                self.model.apply_service(&service);
+            }
+            Event::Apply(Object::EndpointSlice(slice)) => self.model.apply_slice(&slice),
+            Event::Apply(Object::Node(node)) => self.apply_node(&node),
+            Event::Delete(Kind::Service, namespace, name) => self.model.delete_service(&namespace, &name),
+            Event::Delete(Kind::EndpointSlice, namespace, name) => self.model.delete_slice(&namespace, &name),
+            Event::Delete(Kind::Node, _, name) => {
+                self.model.delete_node(&name);
+                if name == self.config.node_name {
+                    self.set_node_ips(Vec::new());
+                }
+            }
+            Event::Problems { about, problems } => self.source_problems(about, problems),
+            Event::Connection(kind, state) => self.connection(kind, state),
+        }
+        self.progress.queued.get_or_insert_with(Instant::now);
+    }
+
+    fn apply_node(&mut self, node: &Node) {
+        if node.metadata.name == self.config.node_name {
+            let addresses = node.status.addresses.iter().flatten();
+            let internal = addresses.filter(|a| a.type_ == "InternalIP");
+            self.set_node_ips(internal.filter_map(|a| a.address.parse().ok()).collect());
+        }
+        self.model.apply_node(node);
+    }
+
+    fn set_node_ips(&mut self, addresses: Vec<IpAddr>) {
+        if self.node_ips != addresses {
+            self.node_ips = addresses;
+            self.reclassify();
+        }
+    }
+
+    fn source_problems(&mut self, about: String, problems: Vec<shunt_model::Problem>) {
+        for problem in &problems {
+            if self.logged.insert(problem.clone()) {
+                tracing::warn!(object = %problem.object, todo = %problem.todo, "{}", problem.what);
+            }
+        }
+        if problems.is_empty() {
+            self.source_problems.remove(&about);
+        } else {
+            self.source_problems.insert(about, problems);
+        }
+    }
+
+    fn connection(&mut self, kind: Kind, state: Result<(), String>) {
+        match state {
+            Ok(()) => {
+                if self.down.remove(&kind).is_some() {
+                    tracing::info!(kind = kind.name(), "watching again");
+                }
+            }
+            Err(error) => {
+                // Each failed try says the same: one line for each thing that is wrong.
+                if self.down.get(&kind) != Some(&error) {
+                    tracing::warn!(kind = kind.name(), %error, "the API is away; what is known is served on");
+                }
+                self.down.insert(kind, error);
+            }
+        }
+    }
+
+    /// Logs problems that are new and forgets those that are over.
+    pub(super) fn log_problems(&mut self) {
+        let mut now = self.model.problems();
+        for problem in &now {
+            if self.logged.insert(problem.clone()) {
+                tracing::warn!(object = %problem.object, todo = %problem.todo, "{}", problem.what);
+            }
+        }
+        now.extend(self.source_problems.values().flatten().cloned());
+        self.logged.retain(|problem| now.contains(problem));
+    }
+}

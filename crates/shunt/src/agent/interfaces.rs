@@ -1,0 +1,157 @@
+//! Attaching to devices and pod interfaces as they come and go.
+
+use super::{Agent, never};
+use crate::devices::classify;
+use shunt_datapath::{Error, Interface, Role};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What is attached, and what could not be.
+pub(super) struct Interfaces {
+    attached: BTreeMap<u32, (String, Role)>,
+    /// Name and error of each that could not be attached.
+    pub(super) failed: BTreeMap<u32, (String, String)>,
+    /// When those are tried again.
+    pub(super) retry_at: Instant,
+    missing: Vec<String>,
+}
+
+impl Default for Interfaces {
+    fn default() -> Self {
+        Self { attached: BTreeMap::new(), failed: BTreeMap::new(), retry_at: never(), missing: Vec::new() }
+    }
+}
+
+impl Interfaces {
+    /// Makes the next round attach everything anew, in place.
+    pub(super) fn forget(&mut self) {
+        self.attached.clear();
+    }
+}
+
+impl Agent {
+    /// Looks again at what the interfaces are, after a change of them or of the node's addresses.
+    pub(super) fn reclassify(&mut self) {
+        self.classified = classify(&self.net, &self.patterns, &self.node_ips);
+        self.update_addresses();
+        self.apply_interfaces();
+    }
+
+    /// Tells the model where NodePorts answer.
+    pub(super) fn update_addresses(&mut self) {
+        let config = &self.config;
+        let handled = |all: &[IpAddr]| all.iter().copied().filter(|a| config.handles(*a)).collect::<Vec<_>>();
+        let addresses = match config.node_port_addresses() {
+            Some(ranges) => {
+                let mut all = handled(&self.classified.addresses);
+                all.retain(|addr| ranges.iter().any(|range| range.contains(addr)));
+                Some(all)
+            }
+            // No Node object tells them.
+            None if self.node_ips.is_empty() => Some(handled(&self.classified.primary)),
+            None if handled(&self.node_ips).len() < self.node_ips.len() => {
+                Some(primary(&handled(&self.node_ips)))
+            }
+            None => None,
+        };
+        self.model.set_node_port_addresses(addresses);
+    }
+
+    /// Attaches what is not, and detaches what is no longer asked for.
+    ///
+    /// Before the first sync only interfaces that an earlier agent had attached are touched: their maps are filled.
+    pub(super) fn apply_interfaces(&mut self) {
+        self.interfaces.retry_at = never();
+        let had = match self.datapath.reap_interfaces().and_then(|_| self.datapath.interfaces()) {
+            Ok(had) => had,
+            Err(error) => return self.interfaces_failed(&error),
+        };
+        let synced = self.progress.synced;
+        let wanted = self.wanted();
+        self.interfaces.attached.retain(|index, (name, _)| {
+            had.contains(index) && wanted.get(index).is_some_and(|(n, _)| n == name)
+        });
+        self.interfaces.failed.retain(|index, _| wanted.contains_key(index));
+        for (index, (name, role)) in &wanted {
+            let known = self.interfaces.attached.get(index).is_some_and(|(_, had)| had == role);
+            if !known && (synced || had.contains(index)) {
+                self.attach(*index, name, *role);
+            }
+        }
+        if synced {
+            let surplus: BTreeSet<u32> = had.into_iter().filter(|i| !wanted.contains_key(i)).collect();
+            surplus.into_iter().for_each(|index| self.detach(index));
+        }
+        self.tell_missing();
+    }
+
+    fn wanted(&self) -> BTreeMap<u32, (String, Role)> {
+        let devices = self.classified.devices.iter();
+        let mut wanted: BTreeMap<_, _> =
+            devices.map(|(i, d)| (*i, (d.name.clone(), Role::Device(d.row())))).collect();
+        let pods = self.classified.pods.iter();
+        wanted.extend(pods.map(|(index, name)| (*index, (name.clone(), Role::Pod))));
+        wanted
+    }
+
+    fn attach(&mut self, ifindex: u32, name: &str, role: Role) {
+        let had = self.interfaces.attached.contains_key(&ifindex);
+        match self.datapath.set_interface(&Interface { ifindex, role }) {
+            Ok(()) => {
+                self.interfaces.failed.remove(&ifindex);
+                let what = if matches!(role, Role::Device(_)) { "device" } else { "pod interface" };
+                if had {
+                    tracing::info!(interface = name, "addresses of a {what} changed");
+                } else {
+                    tracing::info!(interface = name, "attached to a {what}");
+                }
+                self.interfaces.attached.insert(ifindex, (name.into(), role));
+            }
+            // Netlink will tell the same in a moment.
+            Err(Error::NoInterface { .. }) => {
+                tracing::info!(interface = name, "gone before it was attached to")
+            }
+            Err(error) => {
+                let error = error.to_string();
+                let said = self.interfaces.failed.insert(ifindex, (name.into(), error.clone()));
+                if said.is_none_or(|(_, old)| old != error) {
+                    tracing::error!(interface = name, %error, "cannot attach; will be tried again");
+                }
+                self.interfaces.retry_at = Instant::now() + RETRY;
+            }
+        }
+    }
+
+    fn detach(&mut self, ifindex: u32) {
+        let gone = !self.net.links.contains_key(&ifindex);
+        let name = self.net.links.get(&ifindex).map_or("", |l| l.name.as_str());
+        match self.datapath.remove_interface(ifindex) {
+            Ok(()) if gone => tracing::info!(ifindex, "an interface is gone"),
+            Ok(()) => tracing::info!(interface = name, "detached; neither device nor pod interface any more"),
+            Err(error) => self.interfaces_failed(&error),
+        }
+    }
+
+    fn interfaces_failed(&mut self, error: &Error) {
+        tracing::error!(%error, "cannot read or detach interfaces; will be tried again");
+        self.interfaces.retry_at = Instant::now() + RETRY;
+    }
+
+    /// Devices that the configuration lists and that are not there.
+    fn tell_missing(&mut self) {
+        let missing = &self.classified.missing;
+        for name in missing.iter().filter(|name| !self.interfaces.missing.contains(name)) {
+            tracing::warn!(device = %name, "listed in `devices` and not there; attached when it comes");
+        }
+        self.interfaces.missing.clone_from(missing);
+    }
+}
+
+/// The first of each family.
+fn primary(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let first = |v4| addresses.iter().find(|a| a.is_ipv4() == v4).copied();
+    first(true).into_iter().chain(first(false)).collect()
+}

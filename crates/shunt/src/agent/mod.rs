@@ -1,0 +1,123 @@
+//! The agent: one loop that owns the model and the datapath. Sources, netlink and servers talk to it through channels.
+
+mod answers;
+mod batch;
+mod flows;
+mod interfaces;
+mod startup;
+mod sync;
+
+use crate::config::Config;
+use crate::devices::{self, Classified, NetState, Patterns};
+use crate::server::{Metrics, Query};
+use crate::sources::Event;
+use flows::Flows;
+use interfaces::Interfaces;
+use shunt_datapath::{Datapath, KernelStore};
+use shunt_model::objects::Kind;
+use shunt_model::{Model, Problem};
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use sync::Progress;
+use tokio::sync::mpsc;
+use tokio::time::{interval_at, sleep_until};
+
+/// How often what we remember is compared with what the maps and interfaces really have.
+const VERIFY: Duration = Duration::from_secs(300);
+
+/// The loop's state.
+pub(crate) struct Agent {
+    config: Config,
+    started: Instant,
+    source: (&'static str, String),
+    model: Model,
+    datapath: Datapath,
+    store: KernelStore,
+    flows: Flows,
+    interfaces: Interfaces,
+    net: NetState,
+    patterns: Patterns,
+    classified: Classified,
+    /// The InternalIPs that this node's object names.
+    node_ips: Vec<IpAddr>,
+    progress: Progress,
+    /// Problems that sources tell, by what they are about.
+    source_problems: BTreeMap<String, Vec<Problem>>,
+    /// Problems that are in the log already.
+    logged: HashSet<Problem>,
+    down: BTreeMap<Kind, String>,
+    /// Listeners that are down, by configuration key.
+    listeners: BTreeMap<String, String>,
+    metrics: Arc<Metrics>,
+}
+
+/// Runs until SIGTERM or SIGINT; the datapath stays attached and pinned.
+///
+/// # Errors
+/// One message about what keeps it from starting, and what to do.
+pub async fn run(config: Config) -> Result<(), String> {
+    let mut stop = startup::signals()?;
+    let monitor = devices::monitor()?;
+    let net = monitor.read().await?;
+    let mut links = monitor.follow(net.clone());
+    let (query_sender, mut queries) = mpsc::channel(16);
+    let metrics = Arc::new(Metrics::default());
+    // First the socket, which tells when another agent is at work already.
+    crate::server::start(&config, metrics.clone(), query_sender)?;
+    let mut agent = startup::start(config, net, metrics)?;
+    let mut events = startup::source(&agent.config).await?;
+    agent.apply_interfaces();
+    let mut verify = interval_at(tokio::time::Instant::now() + VERIFY, VERIFY);
+    loop {
+        tokio::select! {
+            _ = stop.recv() => break,
+            Some(event) = events.recv() => agent.take_batch(event, &mut events).await,
+            Some(state) = links.recv() => agent.links_changed(state),
+            Some(query) = queries.recv() => agent.answer(query),
+            () = sleep_until(agent.progress.next().into()) => agent.sync(),
+            () = sleep_until(agent.flows.next.into()) => agent.flows.step(&agent.metrics),
+            () = sleep_until(agent.interfaces.retry_at.into()) => agent.apply_interfaces(),
+            _ = verify.tick() => agent.verify(),
+        }
+    }
+    tracing::info!("stopping; the datapath stays attached and goes on");
+    Ok(())
+}
+
+/// A moment that never comes, for timers that are off.
+pub(crate) fn never() -> Instant {
+    Instant::now() + Duration::from_secs(365 * 24 * 3600)
+}
+
+/// The type of events on their way here.
+pub(crate) type Events = mpsc::Receiver<Event>;
+
+impl Agent {
+    fn links_changed(&mut self, state: Result<NetState, String>) {
+        match state {
+            Ok(state) => {
+                self.net = state;
+                self.reclassify();
+                self.sync();
+            }
+            Err(error) => tracing::warn!(%error, "cannot read interfaces; those known stay as they are"),
+        }
+    }
+
+    fn answer(&mut self, query: Query) {
+        // Whoever asked may be gone by now.
+        match query {
+            Query::Status(to) => _ = to.send(self.status()),
+            Query::Services(to) => _ = to.send(self.model.services().collect()),
+            Query::Health(to) => _ = to.send(self.progress.health()),
+            Query::Gauges(to) => {
+                self.update_gauges();
+                _ = to.send(());
+            }
+            Query::Listener(key, None) => _ = self.listeners.remove(&key),
+            Query::Listener(key, Some(error)) => _ = self.listeners.insert(key, error),
+        }
+    }
+}

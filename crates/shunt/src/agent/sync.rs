@@ -1,0 +1,129 @@
+//! Bringing the maps to what is asked for, and trying again what failed.
+
+use super::{Agent, never};
+use crate::server::api::Health;
+use shunt_model::{MapStore, Report};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Packets may still read what was unlinked a moment ago.
+const REMOVALS: Duration = Duration::from_millis(5);
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+/// kube-proxy's own limit: an update that waits for longer makes the node unhealthy.
+const LATE: Duration = Duration::from_secs(60);
+
+/// How far the maps are.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// Everything listed has been written once.
+    pub(super) synced: bool,
+    /// Since when something waits to be written.
+    pub(super) queued: Option<Instant>,
+    /// Unix time of the last sync, seconds.
+    pub(super) last: u64,
+    /// What the last sync failed to write.
+    pub(super) failed: Vec<String>,
+    removals_at: Option<Instant>,
+    retry_at: Option<Instant>,
+    retries: u32,
+}
+
+impl Progress {
+    /// When the next sync is due without an event.
+    pub(super) fn next(&self) -> Instant {
+        [self.removals_at, self.retry_at].into_iter().flatten().min().unwrap_or_else(never)
+    }
+
+    pub(super) fn health(&self) -> Health {
+        // What waits for the first list waits for the API, which must not make a node unhealthy.
+        let late = self.synced && self.queued.is_some_and(|since| since.elapsed() > LATE);
+        Health { healthy: !late, last_updated: self.last }
+    }
+
+    fn finish(&mut self, report: &Report) {
+        let now = Instant::now();
+        self.removals_at = (report.removals_due > 0).then(|| now + REMOVALS);
+        self.failed = report.failed.iter().map(|f| format!("{}: {}", f.object, f.error)).collect();
+        if report.failed.is_empty() {
+            if self.retry_at.is_none() {
+                self.retries = 0;
+                self.queued = None;
+            }
+        } else {
+            let delay = FIRST_RETRY.saturating_mul(1 << self.retries.min(16)).min(LAST_RETRY);
+            self.retries += 1;
+            self.retry_at = Some(now + delay);
+        }
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        self.last = unix.map_or(0, |d| d.as_secs());
+    }
+}
+
+impl Agent {
+    /// Writes what is due.
+    pub(super) fn sync(&mut self) {
+        let begun = Instant::now();
+        if self.progress.retry_at.is_some_and(|at| at <= begun) {
+            self.progress.retry_at = None;
+            self.model.retry_pending();
+        }
+        let report = self.model.reconcile(&mut self.store);
+        if !report.waiting.is_empty() {
+            return;
+        }
+        self.progress.finish(&report);
+        self.record(&report, begun);
+        if !std::mem::replace(&mut self.progress.synced, true) {
+            tracing::info!(
+                services = self.model.service_count(),
+                ops = report.ops,
+                failed = report.failed.len(),
+                seconds = self.started.elapsed().as_secs_f64(),
+                "everything listed is written"
+            );
+            // Only now: no packet meets half-filled maps.
+            self.apply_interfaces();
+        }
+    }
+
+    fn record(&mut self, report: &Report, begun: Instant) {
+        if report.ops > 0 {
+            self.metrics.sync_duration.observe(begun.elapsed().as_secs_f64());
+            tracing::debug!(services = report.services, ops = report.ops, "written");
+        }
+        self.metrics.ops.inc_by(report.ops as u64);
+        self.metrics.apply_errors.inc_by(report.failed.len() as u64);
+        self.metrics.last_sync.set(i64::try_from(self.progress.last).unwrap_or(i64::MAX));
+        // A full map fails for every service: one line says it.
+        if let Some(first) = report.failed.first() {
+            let more = report.failed.len() - 1;
+            tracing::error!(object = %first.object, more, "not written, will be tried again: {}", first.error);
+        }
+        for problem in &report.problems {
+            if self.logged.insert(problem.clone()) {
+                tracing::warn!(object = %problem.object, todo = %problem.todo, "{}", problem.what);
+            }
+        }
+    }
+
+    /// Compares maps and interfaces with what we remember and mends what others changed.
+    pub(super) fn verify(&mut self) {
+        self.log_problems();
+        self.interfaces.forget();
+        self.apply_interfaces();
+        let actual = match self.store.dump() {
+            Ok(actual) => actual,
+            Err(error) => return tracing::error!(%error, "cannot compare the maps"),
+        };
+        let ops = self.model.verify(&actual);
+        for op in &ops {
+            if let Err(error) = self.store.apply(op) {
+                return tracing::error!(%error, "cannot mend the maps");
+            }
+        }
+        if !ops.is_empty() {
+            tracing::warn!(ops = ops.len(), "somebody else had changed the maps; mended");
+            self.metrics.repairs.inc_by(ops.len() as u64);
+        }
+    }
+}

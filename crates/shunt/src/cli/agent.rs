@@ -1,0 +1,111 @@
+//! `shunt agent`.
+
+use super::{Common, Done, Failure};
+use crate::config::{Config, Layers, Resolved};
+use clap::ValueEnum;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Flags of the agent; each stands for a configuration key and wins over every other layer.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    layers: LayerArgs,
+    /// This node's name in Kubernetes [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    node_name: Option<String>,
+    /// Serve the manifests in a directory in place of an API server's objects
+    #[arg(long, value_name = "DIR", conflicts_with = "kubeconfig")]
+    manifests: Option<String>,
+    /// Reach the API server by a kubeconfig file
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<String>,
+    /// The cgroup v2 whose sockets are translated [default: the cgroup2 mount]
+    #[arg(long, value_name = "DIR")]
+    cgroup_root: Option<String>,
+    /// Form of the log
+    #[arg(long, value_enum, default_value = "text", env = "SHUNT_LOG_FORMAT")]
+    log_format: LogFormat,
+}
+
+/// Where configuration comes from.
+#[derive(clap::Args, Clone, Default, Debug)]
+pub(crate) struct LayerArgs {
+    /// Configuration file (shunt.yaml)
+    #[arg(long, value_name = "FILE", env = "SHUNT_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Set a configuration key; may be given again
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Resolves every layer; wrong ones are a usage error that tells all of it.
+pub(crate) fn resolve(
+    layers: &LayerArgs,
+    flags: Vec<(&'static str, &'static str, String)>,
+) -> Result<Resolved, Failure> {
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let layers = Layers { file: layers.config.clone(), environment, set: layers.set.clone(), flags };
+    Resolved::new(&layers).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Failure::Usage(format!("configuration: {}", lines.join("\n       ")))
+    })
+}
+
+impl Args {
+    fn flags(&self, common: &Common) -> Vec<(&'static str, &'static str, String)> {
+        let path = |p: &Option<PathBuf>| p.as_ref().map(|p| p.display().to_string());
+        [
+            ("nodeName", "node-name", self.node_name.clone()),
+            ("manifests", "manifests", self.manifests.clone()),
+            ("kubeconfig", "kubeconfig", self.kubeconfig.clone()),
+            ("cgroupRoot", "cgroup-root", self.cgroup_root.clone()),
+            ("runDir", "run-dir", path(&common.run_dir)),
+            ("bpfRoot", "bpf-root", path(&common.bpf_root)),
+        ]
+        .into_iter()
+        .filter_map(|(key, flag, value)| Some((key, flag, value?)))
+        .collect()
+    }
+}
+
+pub(super) fn run(args: &Args, common: &Common) -> Done {
+    log(args.log_format);
+    let resolved = resolve(&args.layers, args.flags(common))?;
+    let config = Config::new(resolved).map_err(Failure::Usage)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::Problem(format!("runtime: {e}")))?;
+    runtime.block_on(crate::agent::run(config)).map_err(Failure::Problem)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts the log on standard error, and makes a panic of any task the end of the process: half an agent is worse
+/// than none, since the datapath goes on by itself.
+fn log(format: LogFormat) {
+    // The client libraries log each failed try; the agent tells it once.
+    let filter = EnvFilter::try_from_env("SHUNT_LOG").unwrap_or_else(|_| {
+        EnvFilter::new("info,kube_client=off,kube_runtime=off,tower=off,netlink_proto=error")
+    });
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A second start in one process (tests) keeps the first log.
+    _ = match format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
+    std::panic::set_hook(Box::new(|info| {
+        tracing::error!(panic = %info, "BUG: the agent panicked; the datapath goes on without it");
+        std::process::exit(101);
+    }));
+}

@@ -1,0 +1,259 @@
+//! The one table of configuration keys: what Helm values, `shunt.yaml`, the environment, `--set` and flags may say.
+
+/// What a key's value may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// `true` or `false`.
+    Bool,
+    /// A whole number between two bounds, both included.
+    Number(u64, u64),
+    /// Two ports, `30000-32767`; both ends are in the range.
+    PortRange,
+    /// Any text.
+    Text,
+    /// An address and a port, `0.0.0.0:10256`; empty for none.
+    Socket,
+    /// A time such as `90s`, `2h13m20s`.
+    Duration,
+    /// One of the first words; one of the second is a word that users know and this version does not do yet.
+    OneOf(&'static [&'static str], &'static [&'static str]),
+    /// Any number of words.
+    List,
+    /// Any number of address ranges, or the word `primary`.
+    Ranges,
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Where it stands in the file, with dots between levels.
+    pub path: &'static str,
+    /// What it may be.
+    pub kind: Kind,
+    /// Its value when nobody says anything, as one would write it.
+    pub default: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+}
+
+impl Key {
+    /// The environment variable: `nodePort.bindProtection` is `SHUNT_NODE_PORT_BIND_PROTECTION`.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        let mut name = String::from("SHUNT_");
+        let mut previous = '.';
+        for c in self.path.chars() {
+            // `externalIPs`, `lbExternalClusterIP` and `k8sServiceHost` must not fall to pieces.
+            if c.is_ascii_uppercase() && previous.is_ascii_lowercase() {
+                name.push('_');
+            }
+            name.push(if c == '.' { '_' } else { c.to_ascii_uppercase() });
+            previous = c;
+        }
+        name
+    }
+
+    /// The allowed values, for messages.
+    #[must_use]
+    pub fn allowed(&self) -> String {
+        match self.kind {
+            Kind::Bool => "true or false".into(),
+            Kind::Number(min, max) => format!("a number from {min} to {max}"),
+            Kind::PortRange => "two ports, such as 30000-32767".into(),
+            Kind::Text => "text".into(),
+            Kind::Socket => "an address and port, such as 0.0.0.0:10256, or nothing".into(),
+            Kind::Duration => "a time, such as 90s or 2h30m".into(),
+            Kind::OneOf(words, _) => words.join(", "),
+            Kind::List => "a list".into(),
+            Kind::Ranges => "a list of address ranges, such as 192.0.2.0/24, or primary".into(),
+        }
+    }
+}
+
+const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { path, kind, default, doc }
+}
+
+const ROWS: Kind = Kind::Number(1, 16_777_216);
+
+/// Every key, in order of the listing.
+pub const KEYS: &[Key] = &[
+    key("nodeName", Kind::Text, "", "This node's name in Kubernetes; the host name when empty."),
+    key("kubeProxyReplacement", Kind::OneOf(&["true"], &["false"]), "true", "Serve every kind of Service."),
+    key(
+        "k8sServiceHost",
+        Kind::Text,
+        "",
+        "The API server's address; with the service account's token and CA.",
+    ),
+    key("k8sServicePort", Kind::Number(1, 65535), "6443", "The API server's port."),
+    key("kubeconfig", Kind::Text, "", "A kubeconfig file to reach the API server with."),
+    key("manifests", Kind::Text, "", "A directory of manifests to serve in place of an API server."),
+    key("bpfRoot", Kind::Text, "/sys/fs/bpf/shunt", "Where maps, links and programs are pinned."),
+    key(
+        "cgroupRoot",
+        Kind::Text,
+        "",
+        "The cgroup v2 whose sockets are translated; the cgroup2 mount when empty.",
+    ),
+    key("runDir", Kind::Text, "/run/shunt", "Where the agent's socket is."),
+    key(
+        "devices",
+        Kind::List,
+        "",
+        "The devices, `eth+` and `!eth3` allowed; found by themselves when empty.",
+    ),
+    key("nodePort.enabled", Kind::Bool, "true", "Serve NodePorts."),
+    key("nodePort.range", Kind::PortRange, "30000-32767", "The ports that NodePorts may have."),
+    key(
+        "nodePort.addresses",
+        Kind::Ranges,
+        "",
+        "Node addresses that answer; the primary of each family when empty.",
+    ),
+    key(
+        "nodePort.bindProtection",
+        Kind::Bool,
+        "true",
+        "Refuse to let a process of the node bind a NodePort.",
+    ),
+    key("externalIPs.enabled", Kind::Bool, "true", "Serve spec.externalIPs."),
+    key(
+        "loadBalancer.mode",
+        Kind::OneOf(&["snat"], &["dsr", "hybrid", "annotation"]),
+        "snat",
+        "How remote backends are reached.",
+    ),
+    key(
+        "loadBalancer.algorithm",
+        Kind::OneOf(&["random"], &["maglev"]),
+        "random",
+        "How a backend is picked.",
+    ),
+    key(
+        "loadBalancer.acceleration",
+        Kind::OneOf(&["disabled"], &["native", "best-effort", "testing-only"]),
+        "disabled",
+        "XDP.",
+    ),
+    key(
+        "loadBalancer.dsrDispatch",
+        Kind::OneOf(&["opt"], &["ipip", "geneve"]),
+        "opt",
+        "How DSR tells the frontend's address.",
+    ),
+    key("socketLB.enabled", Kind::OneOf(&["true"], &["false"]), "true", "Translate at connect and sendmsg."),
+    key("ipv4.enabled", Kind::Bool, "true", "Handle IPv4."),
+    key("ipv6.enabled", Kind::Bool, "true", "Handle IPv6."),
+    key(
+        "bpf.lbMapMax",
+        ROWS,
+        defaults::LB_MAP_MAX,
+        "Frontends of each family; backends and pools grow with it.",
+    ),
+    key(
+        "bpf.ctTcpMax",
+        Kind::Number(2, 1 << 26),
+        defaults::FLOW_ROWS,
+        "Flow rows of each family, two a flow.",
+    ),
+    key("bpf.lbExternalClusterIP", Kind::Bool, "false", "Let ClusterIPs answer to the outside."),
+    key(
+        "flows.tcpEstablishedTimeout",
+        Kind::Duration,
+        "2h13m20s",
+        "Silence that ends an established TCP flow.",
+    ),
+    key("flows.tcpSynTimeout", Kind::Duration, "60s", "Silence that ends a TCP flow in its handshake."),
+    key("flows.tcpClosingTimeout", Kind::Duration, "120s", "Silence that ends a TCP flow after one FIN."),
+    key(
+        "flows.tcpClosedTimeout",
+        Kind::Duration,
+        "10s",
+        "Silence that ends a TCP flow after both FINs or a RST.",
+    ),
+    key(
+        "flows.udpUnconfirmedTimeout",
+        Kind::Duration,
+        "30s",
+        "Silence that ends a UDP flow without a reply.",
+    ),
+    key("flows.udpConfirmedTimeout", Kind::Duration, "120s", "Silence that ends a UDP flow with a reply."),
+    key("prometheus.enabled", Kind::Bool, "true", "Serve /metrics."),
+    key("prometheus.port", Kind::Number(1, 65535), "9962", "The port of /metrics."),
+    key(
+        "kubeProxyReplacementHealthzBindAddr",
+        Kind::Socket,
+        "0.0.0.0:10256",
+        "Where /healthz and /livez answer.",
+    ),
+];
+
+/// Defaults that are numbers elsewhere; a test holds them together.
+mod defaults {
+    pub(super) const LB_MAP_MAX: &str = "65536";
+    pub(super) const FLOW_ROWS: &str = "524288";
+}
+
+/// The key at a path.
+#[must_use]
+pub fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|k| k.path == path)
+}
+
+/// The known path nearest to a mistaken one, when it is near enough to be meant.
+#[must_use]
+pub fn suggest(path: &str) -> Option<&'static str> {
+    let near = KEYS.iter().map(|k| (distance(&path.to_lowercase(), &k.path.to_lowercase()), k.path)).min()?;
+    (near.0 <= path.len().div_ceil(3)).then_some(near.1)
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let change = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shunt_common::maps;
+
+    #[test]
+    fn variables_follow_the_path() {
+        let variable = |path| find(path).unwrap().variable();
+        assert_eq!(variable("nodePort.bindProtection"), "SHUNT_NODE_PORT_BIND_PROTECTION");
+        assert_eq!(variable("externalIPs.enabled"), "SHUNT_EXTERNAL_IPS_ENABLED");
+        assert_eq!(variable("k8sServiceHost"), "SHUNT_K8S_SERVICE_HOST");
+        assert_eq!(variable("bpf.lbExternalClusterIP"), "SHUNT_BPF_LB_EXTERNAL_CLUSTER_IP");
+    }
+
+    #[test]
+    fn every_default_is_allowed_and_every_path_unique() {
+        let mut paths: Vec<_> = KEYS.iter().map(|k| k.path).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        assert_eq!(paths.len(), KEYS.len());
+        for key in KEYS {
+            crate::config::Value::parse(key, key.default).unwrap_or_else(|e| panic!("{}: {e}", key.path));
+        }
+        assert_eq!(defaults::LB_MAP_MAX, maps::LB_MAP_MAX.to_string());
+        assert_eq!(defaults::FLOW_ROWS, maps::FLOW_ROWS.to_string());
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_finds_what_was_meant() {
+        assert_eq!(suggest("nodeport.enable"), Some("nodePort.enabled"));
+        assert_eq!(suggest("loadbalancer.algoritm"), Some("loadBalancer.algorithm"));
+        assert_eq!(suggest("zzz"), None);
+    }
+}

@@ -1,0 +1,242 @@
+//! Configuration: layers of settings, each key with where its value came from.
+
+mod file;
+pub mod keys;
+mod typed;
+mod value;
+
+pub use typed::Config;
+pub use value::Value;
+
+use keys::{KEYS, Key};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Something wrong in a layer: where, which key, what, and what is allowed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub struct Error {
+    place: String,
+    key: Option<String>,
+    what: String,
+}
+
+impl Error {
+    fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { place: place.into(), key: None, what: what.into() }
+    }
+
+    fn key(place: impl Into<String>, key: &str, what: impl Into<String>) -> Self {
+        Self { place: place.into(), key: Some(key.into()), what: what.into() }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.key {
+            Some(key) => write!(f, "{}: {key}: {}", self.place, self.what),
+            None => write!(f, "{}: {}", self.place, self.what),
+        }
+    }
+}
+
+fn unknown(path: &str) -> String {
+    match keys::suggest(path) {
+        Some(near) => format!("unknown key; did you mean {near}?"),
+        None => "unknown key; `shunt config view` lists all".into(),
+    }
+}
+
+/// Where a value came from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// Nobody said anything.
+    Default,
+    /// A file, at a line.
+    File(PathBuf, usize),
+    /// An environment variable.
+    Environment(String),
+    /// `--set`.
+    Set,
+    /// A flag of its own.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path, line) => write!(f, "file {}:{line}", path.display()),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Set => f.write_str("--set"),
+            Self::Flag(name) => write!(f, "flag --{name}"),
+        }
+    }
+}
+
+/// What is said beside the defaults, the weakest first.
+#[derive(Clone, Default, Debug)]
+pub struct Layers {
+    /// `shunt.yaml`.
+    pub file: Option<PathBuf>,
+    /// Environment variables; those that do not start with `SHUNT_` are ignored.
+    pub environment: Vec<(String, String)>,
+    /// `key=value` of `--set`, in order.
+    pub set: Vec<String>,
+    /// Flags of their own: path of the key, name of the flag, value.
+    pub flags: Vec<(&'static str, &'static str, String)>,
+}
+
+/// Variables that are no keys: they say where to find the rest, or belong to commands.
+const OTHER_VARIABLES: [&str; 4] = ["SHUNT_CONFIG", "SHUNT_LOG", "SHUNT_LOG_FORMAT", "SHUNT_BIN"];
+
+/// Every key with its value and origin.
+#[derive(Clone, Debug)]
+pub struct Resolved(BTreeMap<&'static str, (Value, Origin)>);
+
+/// A line of `config view`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Shown {
+    /// Path of the key.
+    pub key: String,
+    /// Its value.
+    pub value: serde_json::Value,
+    /// Where that came from.
+    pub origin: String,
+}
+
+impl Resolved {
+    /// Puts the layers over the defaults.
+    ///
+    /// # Errors
+    /// Everything that is wrong in any layer.
+    pub fn new(layers: &Layers) -> Result<Self, Vec<Error>> {
+        let mut resolved = Self::defaults();
+        let mut errors = Vec::new();
+        match layers.file.as_deref().map(file::read) {
+            Some(Ok(settings)) => {
+                resolved.add_file(layers.file.as_deref().unwrap_or(Path::new("")), settings)
+            }
+            Some(Err(wrong)) => errors.extend(wrong),
+            None => {}
+        }
+        resolved.add_environment(&layers.environment, &mut errors);
+        for text in &layers.set {
+            match text.split_once('=') {
+                Some((path, value)) => resolved.add(path.trim(), value, Origin::Set, &mut errors),
+                None => errors.push(Error::new("--set", format!("{text:?} is not key=value"))),
+            }
+        }
+        for (path, flag, value) in &layers.flags {
+            resolved.add(path, value, Origin::Flag((*flag).into()), &mut errors);
+        }
+        if errors.is_empty() { Ok(resolved) } else { Err(errors) }
+    }
+
+    /// Only the defaults.
+    #[must_use]
+    pub fn defaults() -> Self {
+        let value = |key: &Key| Value::parse(key, key.default).expect("a test parses every default");
+        Self(KEYS.iter().map(|key| (key.path, (value(key), Origin::Default))).collect())
+    }
+
+    fn add_file(&mut self, path: &Path, settings: Vec<file::Setting>) {
+        for setting in settings {
+            self.0.insert(setting.key.path, (setting.value, Origin::File(path.into(), setting.line)));
+        }
+    }
+
+    fn add_environment(&mut self, variables: &[(String, String)], errors: &mut Vec<Error>) {
+        for (name, text) in variables {
+            if !name.starts_with("SHUNT_") || OTHER_VARIABLES.contains(&name.as_str()) {
+                continue;
+            }
+            // A cluster injects SHUNT_*_SERVICE_HOST and the like for a Service named shunt: not ours to refuse.
+            let Some(key) = KEYS.iter().find(|k| k.variable() == *name) else {
+                tracing::warn!(variable = %name, "unknown variable ignored");
+                continue;
+            };
+            self.add(key.path, text, Origin::Environment(name.clone()), errors);
+        }
+    }
+
+    fn add(&mut self, path: &str, text: &str, origin: Origin, errors: &mut Vec<Error>) {
+        let Some(key) = keys::find(path) else {
+            errors.push(Error::key(origin.to_string(), path, unknown(path)));
+            return;
+        };
+        match Value::parse(key, text) {
+            Ok(value) => {
+                self.0.insert(key.path, (value, origin));
+            }
+            Err(what) => errors.push(Error::key(origin.to_string(), path, what)),
+        }
+    }
+
+    /// Every key in the order of the table.
+    #[must_use]
+    pub fn shown(&self) -> Vec<Shown> {
+        let line = |key: &Key| {
+            let (value, origin) = &self.0[key.path];
+            let value = serde_json::to_value(value).unwrap_or_default();
+            Shown { key: key.path.into(), value, origin: origin.to_string() }
+        };
+        KEYS.iter().map(line).collect()
+    }
+
+    fn value(&self, path: &str) -> &Value {
+        &self.0[path].0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(resolved: &Resolved, path: &str) -> (String, String) {
+        let (value, origin) = &resolved.0[path];
+        (value.to_string(), origin.to_string())
+    }
+
+    #[test]
+    fn the_stronger_layer_wins_and_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("shunt.yaml");
+        std::fs::write(&file, "prometheus:\n  port: 1\nipv6:\n  enabled: false\nbpf:\n  lbMapMax: 7\n")
+            .unwrap();
+        let layers = Layers {
+            file: Some(file.clone()),
+            environment: vec![("SHUNT_PROMETHEUS_PORT".into(), "2".into()), ("PATH".into(), "x".into())],
+            set: vec!["prometheus.port=3".into(), "bpf.lbMapMax=8".into()],
+            flags: vec![("nodeName", "node-name", "n1".into())],
+        };
+        let resolved = Resolved::new(&layers).unwrap();
+        assert_eq!(origin(&resolved, "prometheus.port"), ("3".into(), "--set".into()));
+        assert_eq!(origin(&resolved, "bpf.lbMapMax"), ("8".into(), "--set".into()));
+        let from_file = format!("file {}:4", file.display());
+        assert_eq!(origin(&resolved, "ipv6.enabled"), ("false".into(), from_file));
+        assert_eq!(origin(&resolved, "nodeName"), ("n1".into(), "flag --node-name".into()));
+        assert_eq!(origin(&resolved, "ipv4.enabled"), ("true".into(), "default".into()));
+        let layers = Layers { set: Vec::new(), ..layers };
+        let resolved = Resolved::new(&layers).unwrap();
+        assert_eq!(
+            origin(&resolved, "prometheus.port"),
+            ("2".into(), "environment SHUNT_PROMETHEUS_PORT".into())
+        );
+    }
+
+    #[test]
+    fn everything_wrong_is_told_at_once() {
+        let layers = Layers {
+            set: vec!["nodePort.rang=1-2".into(), "x".into()],
+            environment: vec![("SHUNT_IPV6_ENABLED".into(), "no".into())],
+            ..Layers::default()
+        };
+        let errors = Resolved::new(&layers).unwrap_err();
+        let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(all.len(), 3, "{all:?}");
+        assert!(all[0].contains("SHUNT_IPV6_ENABLED: ipv6.enabled"), "{all:?}");
+        assert!(all[1].contains("did you mean nodePort.range?"), "{all:?}");
+    }
+}

@@ -1,0 +1,200 @@
+//! The configuration as the agent uses it.
+
+use super::{Resolved, Value, value};
+use ipnet::IpNet;
+use shunt_common::feature;
+use shunt_datapath::{Lifetimes, Settings, Sizes};
+use shunt_model::{NodePortOptions, Options};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Checked settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// With provenance, for `config view`.
+    pub resolved: Resolved,
+    /// This node's name.
+    pub node_name: String,
+}
+
+impl Config {
+    /// Fills in what the node itself knows.
+    ///
+    /// # Errors
+    /// When no node name is given and the host has none.
+    pub fn new(resolved: Resolved) -> Result<Self, String> {
+        let node_name = match resolved.text("nodeName") {
+            "" => host_name().ok_or("the host has no name: set --node-name")?,
+            name => name.into(),
+        };
+        Ok(Self { resolved, node_name })
+    }
+
+    /// What the model needs to know.
+    #[must_use]
+    pub fn model_options(&self) -> Options {
+        Options {
+            node_name: self.node_name.clone(),
+            external_cluster_ip: self.resolved.bool("bpf.lbExternalClusterIP"),
+            node_port: NodePortOptions {
+                enabled: self.resolved.bool("nodePort.enabled"),
+                range: self.node_port_range(),
+            },
+        }
+    }
+
+    /// What the datapath needs to know, but for the node's addresses.
+    ///
+    /// # Errors
+    /// When no cgroup v2 is named or mounted.
+    pub fn datapath_settings(&self) -> Result<Settings, String> {
+        let r = &self.resolved;
+        let mut settings = Settings::new(r.text("bpfRoot"), self.cgroup_root()?);
+        let rows = |path| u32::try_from(r.number(path)).unwrap_or(u32::MAX);
+        settings.sizes = Sizes::new(rows("bpf.lbMapMax"), rows("bpf.ctTcpMax"));
+        settings.features = [
+            ("ipv4.enabled", feature::IPV4),
+            ("ipv6.enabled", feature::IPV6),
+            ("nodePort.bindProtection", feature::BIND_PROTECTION),
+            ("bpf.lbExternalClusterIP", feature::EXTERNAL_CLUSTER_IP),
+        ]
+        .into_iter()
+        .filter(|(path, _)| r.bool(path))
+        .fold(0, |bits, (_, bit)| bits | bit);
+        settings.lifetimes = Lifetimes {
+            tcp_established: r.duration("flows.tcpEstablishedTimeout"),
+            tcp_syn: r.duration("flows.tcpSynTimeout"),
+            tcp_closing: r.duration("flows.tcpClosingTimeout"),
+            tcp_closed: r.duration("flows.tcpClosedTimeout"),
+            udp_unconfirmed: r.duration("flows.udpUnconfirmedTimeout"),
+            udp_confirmed: r.duration("flows.udpConfirmedTimeout"),
+        };
+        // A SNAT port must never be a NodePort.
+        let above =
+            self.node_port_range().1.checked_add(1).ok_or("nodePort.range leaves no ports for SNAT")?;
+        settings.snat_ports = above.max(32768)..=u16::MAX;
+        Ok(settings)
+    }
+
+    fn cgroup_root(&self) -> Result<PathBuf, String> {
+        match self.resolved.text("cgroupRoot") {
+            "" => cgroup2_mount().ok_or_else(|| {
+                "no cgroup v2 is mounted: mount one with `mount -t cgroup2 none /sys/fs/cgroup`, or set --cgroup-root"
+                    .into()
+            }),
+            path => Ok(path.into()),
+        }
+    }
+
+    /// `nodePort.range`.
+    #[must_use]
+    pub fn node_port_range(&self) -> (u16, u16) {
+        value::port_range(self.resolved.text("nodePort.range")).unwrap_or((30000, 32767))
+    }
+
+    /// `nodePort.addresses`; `None` for the primary ones.
+    #[must_use]
+    pub fn node_port_addresses(&self) -> Option<Vec<IpNet>> {
+        let words = self.resolved.list("nodePort.addresses");
+        let primary = words.is_empty() || words.iter().any(|w| w == "primary");
+        (!primary).then(|| words.iter().filter_map(|w| value::range(w)).collect())
+    }
+
+    /// Whether a family is enabled.
+    #[must_use]
+    pub fn handles(&self, addr: IpAddr) -> bool {
+        self.resolved.bool(if addr.is_ipv4() { "ipv4.enabled" } else { "ipv6.enabled" })
+    }
+
+    /// Where /healthz answers.
+    #[must_use]
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.resolved.text("kubeProxyReplacementHealthzBindAddr").parse().ok()
+    }
+
+    /// Where /metrics answers.
+    #[must_use]
+    pub fn metrics_port(&self) -> Option<u16> {
+        let port = u16::try_from(self.resolved.number("prometheus.port")).ok();
+        port.filter(|_| self.resolved.bool("prometheus.enabled"))
+    }
+
+    /// A directory or file; `None` when the key is empty.
+    #[must_use]
+    pub fn path(&self, key: &str) -> Option<PathBuf> {
+        Some(self.resolved.text(key)).filter(|t| !t.is_empty()).map(PathBuf::from)
+    }
+}
+
+impl Resolved {
+    /// A switch.
+    #[must_use]
+    pub fn bool(&self, path: &str) -> bool {
+        match self.value(path) {
+            Value::Bool(value) => *value,
+            Value::Text(text) => text == "true",
+            _ => false,
+        }
+    }
+
+    /// A number.
+    #[must_use]
+    pub fn number(&self, path: &str) -> u64 {
+        if let Value::Number(value) = self.value(path) { *value } else { 0 }
+    }
+
+    /// A text.
+    #[must_use]
+    pub fn text(&self, path: &str) -> &str {
+        if let Value::Text(value) = self.value(path) { value } else { "" }
+    }
+
+    /// A list.
+    #[must_use]
+    pub fn list(&self, path: &str) -> &[String] {
+        if let Value::List(value) = self.value(path) { value } else { &[] }
+    }
+
+    fn duration(&self, path: &str) -> Duration {
+        value::duration(self.text(path)).unwrap_or_default()
+    }
+}
+
+fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_lowercase()).filter(|n| !n.is_empty())
+}
+
+/// The first cgroup v2 mount of this process.
+fn cgroup2_mount() -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    let line = mounts.lines().find(|l| l.split(' ').nth(2) == Some("cgroup2"))?;
+    line.split(' ').nth(1).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Layers;
+
+    fn config(set: &[&str]) -> Config {
+        let set = set.iter().map(ToString::to_string).collect();
+        Config::new(Resolved::new(&Layers { set, ..Layers::default() }).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_defaults_are_the_datapaths_own() {
+        let config = config(&["cgroupRoot=/c", "bpfRoot=/b"]);
+        assert_eq!(config.datapath_settings().unwrap(), Settings::new("/b", "/c"));
+    }
+
+    #[test]
+    fn node_port_addresses_are_ranges_unless_primary() {
+        assert_eq!(config(&[]).node_port_addresses(), None);
+        assert_eq!(config(&["nodePort.addresses=primary"]).node_port_addresses(), None);
+        let ranges = config(&["nodePort.addresses=10.0.0.0/8,fd00::1"]).node_port_addresses().unwrap();
+        assert_eq!(ranges.len(), 2);
+        assert!(ranges[1].contains(&"fd00::1".parse::<IpAddr>().unwrap()));
+    }
+}

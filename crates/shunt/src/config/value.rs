@@ -1,0 +1,143 @@
+//! Values of keys: parsing and checking.
+
+use super::keys::{Key, Kind};
+use ipnet::IpNet;
+use serde::Serialize;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A checked value.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// Of a switch.
+    Bool(bool),
+    /// Of a number.
+    Number(u64),
+    /// Of everything else that is one thing.
+    Text(String),
+    /// Of lists.
+    List(Vec<String>),
+}
+
+impl Value {
+    /// Parses and checks a value written as text; items of a list stand between commas.
+    ///
+    /// # Errors
+    /// What is wrong, with the allowed values.
+    pub fn parse(key: &Key, text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let wrong = || format!("{text:?} is not allowed; allowed: {}", key.allowed());
+        let parsed = match key.kind {
+            Kind::Bool => text.parse().ok().map(Self::Bool),
+            Kind::Number(min, max) => text.parse().ok().filter(|n| (min..=max).contains(n)).map(Self::Number),
+            Kind::PortRange => port_range(text).map(|_| Self::Text(text.into())),
+            Kind::Socket if text.is_empty() => Some(Self::Text(String::new())),
+            Kind::Socket => text.parse::<SocketAddr>().ok().map(|_| Self::Text(text.into())),
+            Kind::Duration => duration(text).map(|_| Self::Text(text.into())),
+            Kind::Text => Some(Self::Text(text.into())),
+            Kind::OneOf(words, _) if words.contains(&text) => Some(Self::Text(text.into())),
+            Kind::OneOf(words, later) if later.contains(&text) => {
+                return Err(format!("{text:?} is not in this version; it does: {}", words.join(", ")));
+            }
+            Kind::OneOf(..) => None,
+            Kind::List | Kind::Ranges => {
+                let items = text.split(',').map(str::trim).filter(|i| !i.is_empty()).map(String::from);
+                return Self::list(key, items.collect());
+            }
+        };
+        parsed.ok_or_else(wrong)
+    }
+
+    /// Checks the items of a list.
+    ///
+    /// # Errors
+    /// What is wrong, with the allowed values; also when the key takes no list.
+    pub fn list(key: &Key, items: Vec<String>) -> Result<Self, String> {
+        let bad = match key.kind {
+            Kind::List => None,
+            Kind::Ranges => items.iter().find(|i| *i != "primary" && range(i).is_none()),
+            _ => return Err(format!("a list is not allowed; allowed: {}", key.allowed())),
+        };
+        match bad {
+            Some(item) => Err(format!("{item:?} is not allowed; allowed: {}", key.allowed())),
+            None => Ok(Self::List(items)),
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(v) => v.fmt(f),
+            Self::Number(v) => v.fmt(f),
+            Self::Text(v) => v.fmt(f),
+            Self::List(v) => v.join(",").fmt(f),
+        }
+    }
+}
+
+/// An address range; a lone address is a range of one.
+pub(super) fn range(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse().ok().map(|addr: std::net::IpAddr| addr.into()))
+}
+
+/// `30000-32767`.
+pub(super) fn port_range(text: &str) -> Option<(u16, u16)> {
+    let (first, last) = text.split_once('-')?;
+    let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    (first > 0 && first <= last).then_some((first, last))
+}
+
+/// `90s`, `2h13m20s`, `500ms`.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    let (mut rest, mut sum) = (text, Duration::ZERO);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest[..digits].parse().ok()?;
+        let unit = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |n| digits + n);
+        let millis = match &rest[digits..unit] {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        sum = sum.checked_add(Duration::from_millis(number.checked_mul(millis)?))?;
+        rest = &rest[unit..];
+    }
+    (!sum.is_zero()).then_some(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::keys::find;
+
+    #[test]
+    fn wrong_values_are_named_with_the_allowed_ones() {
+        for (path, text, says) in [
+            ("ipv6.enabled", "maybe", "true or false"),
+            ("k8sServicePort", "70000", "1 to 65535"),
+            ("nodePort.range", "32767-30000", "two ports"),
+            ("loadBalancer.algorithm", "roundrobin", "random"),
+            ("loadBalancer.mode", "dsr", "not in this version"),
+            ("nodePort.addresses", "10.0.0.0/33", "10.0.0.0/33"),
+            ("flows.tcpSynTimeout", "60", "90s"),
+            ("flows.tcpSynTimeout", "0s", "90s"),
+            ("kubeProxyReplacementHealthzBindAddr", "10256", "0.0.0.0:10256"),
+        ] {
+            let error = Value::parse(find(path).unwrap(), text).unwrap_err();
+            assert!(error.contains(says), "{path}={text}: {error}");
+        }
+    }
+
+    #[test]
+    fn times_add_up() {
+        assert_eq!(duration("2h13m20s"), Some(Duration::from_secs(8000)));
+        assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(duration("5"), None);
+        assert_eq!(duration("s"), None);
+    }
+}

@@ -1,0 +1,181 @@
+//! Links, addresses and default routes from the kernel, and news of them.
+
+use super::{Address, Link, LinkKind, NetState};
+use futures::{StreamExt, TryStreamExt};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// A change comes as several messages (link, addresses, routes).
+const SETTLE: Duration = Duration::from_millis(20);
+const RESCAN: Duration = Duration::from_secs(30);
+
+/// The network namespace's state, read when asked and whenever the kernel tells of a change.
+#[derive(Debug)]
+pub struct Monitor {
+    handle: Handle,
+    hints: mpsc::Receiver<()>,
+}
+
+/// Starts listening. Call it within a Tokio runtime, on a thread in the node's network namespace.
+///
+/// # Errors
+/// When the kernel gives no netlink socket.
+pub fn monitor() -> Result<Monitor, String> {
+    let groups = [
+        MulticastGroup::Link,
+        MulticastGroup::Ipv4Ifaddr,
+        MulticastGroup::Ipv6Ifaddr,
+        MulticastGroup::Ipv4Route,
+        MulticastGroup::Ipv6Route,
+    ];
+    let (connection, handle, mut messages) =
+        rtnetlink::new_multicast_connection(&groups).map_err(|e| format!("netlink: {e}"))?;
+    tokio::spawn(connection);
+    let (hint, hints) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while messages.next().await.is_some() {
+            // A full channel has a hint in it already.
+            if matches!(hint.try_send(()), Err(mpsc::error::TrySendError::Closed(()))) {
+                return;
+            }
+        }
+    });
+    Ok(Monitor { handle, hints })
+}
+
+impl Monitor {
+    /// Reads again whenever something changed, and now and then, since the kernel drops news that it cannot deliver.
+    /// Answers every state that differs from `last`, and errors.
+    #[must_use]
+    pub fn follow(mut self, mut last: NetState) -> mpsc::Receiver<Result<NetState, String>> {
+        let (sender, states) = mpsc::channel(1);
+        tokio::spawn(async move {
+            loop {
+                match tokio::time::timeout(RESCAN, self.hints.recv()).await {
+                    Ok(Some(())) => tokio::time::sleep(SETTLE).await,
+                    Ok(None) => tokio::time::sleep(RESCAN).await,
+                    Err(_) => {}
+                }
+                _ = self.hints.try_recv();
+                let state = self.read().await;
+                if state.as_ref().is_ok_and(|s| *s == last) {
+                    continue;
+                }
+                if let Ok(state) = &state {
+                    last.clone_from(state);
+                }
+                if sender.send(state).await.is_err() {
+                    return;
+                }
+            }
+        });
+        states
+    }
+
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn read(&self) -> Result<NetState, String> {
+        let failed = |e: rtnetlink::Error| format!("netlink: {e}");
+        let mut state = NetState::default();
+        let mut links = self.handle.link().get().execute();
+        while let Some(message) = links.try_next().await.map_err(failed)? {
+            state.links.insert(message.header.index, link(&message));
+        }
+        let mut addresses = self.handle.address().get().execute();
+        while let Some(message) = addresses.try_next().await.map_err(failed)? {
+            if let Some(found) = address(&message) {
+                state.addresses.entry(message.header.index).or_default().push(found);
+            }
+        }
+        for filter in
+            [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()]
+        {
+            let mut routes = self.handle.route().get(filter).execute();
+            while let Some(message) = routes.try_next().await.map_err(failed)? {
+                state.default_routes.extend(default_route(&message));
+            }
+        }
+        Ok(state)
+    }
+}
+
+fn link(message: &LinkMessage) -> Link {
+    let mut link = Link { name: String::new(), kind: LinkKind::Plain, ethernet: true, controller: None };
+    let (mut info, mut away) = (None, false);
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Controller(index) => link.controller = Some(*index),
+            LinkAttribute::LinkNetNsId(_) => away = true,
+            LinkAttribute::LinkInfo(all) => {
+                info = all.iter().find_map(|i| if let LinkInfo::Kind(k) = i { Some(k) } else { None });
+            }
+            _ => {}
+        }
+    }
+    let layer = message.header.link_layer_type;
+    link.ethernet = matches!(layer, LinkLayerType::Ether | LinkLayerType::Loopback);
+    link.kind = match info {
+        _ if layer == LinkLayerType::Loopback => LinkKind::Loopback,
+        Some(InfoKind::Veth) => LinkKind::Veth(away),
+        Some(InfoKind::Bridge) => LinkKind::Bridge,
+        Some(InfoKind::Dummy | InfoKind::Ifb | InfoKind::Nlmon) => LinkKind::Dummy,
+        Some(kind) if is_overlay(kind) => LinkKind::Overlay,
+        // A default tunnel device (`tunl0`, `sit0`) of the kernel's own making has a kind too.
+        _ => LinkKind::Plain,
+    };
+    link
+}
+
+fn is_overlay(kind: &InfoKind) -> bool {
+    let name = kind.to_string().to_lowercase();
+    ["vxlan", "geneve", "ipip", "sit", "gre", "gretap", "ip6tnl", "ip6gre", "wireguard", "tun", "xfrm"]
+        .contains(&name.as_str())
+}
+
+fn address(message: &AddressMessage) -> Option<Address> {
+    let mut flags = AddressFlags::empty();
+    let (mut local, mut peer) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            // On a point-to-point link the address is the other end's.
+            AddressAttribute::Local(addr) => local = Some(*addr),
+            AddressAttribute::Address(addr) => peer = Some(*addr),
+            AddressAttribute::Flags(all) => flags = *all,
+            _ => {}
+        }
+    }
+    let addr: IpAddr = local.or(peer)?;
+    let secondary = flags.contains(AddressFlags::Secondary);
+    // The flag means "temporary" for IPv6: it goes away by itself.
+    let unfit = flags.contains(AddressFlags::Dadfailed) || (secondary && addr.is_ipv6());
+    let global = message.header.scope == AddressScope::Universe && !unfit;
+    Some(Address { addr, prefix: message.header.prefix_len, global, secondary })
+}
+
+/// Metric and link of each way of a default route.
+fn default_route(message: &RouteMessage) -> Vec<(u32, u32)> {
+    let header = &message.header;
+    let ip = matches!(header.address_family, AddressFamily::Inet | AddressFamily::Inet6);
+    if !ip || header.destination_prefix_length != 0 || header.kind != RouteType::Unicast {
+        return Vec::new();
+    }
+    let (mut metric, mut links) = (0, Vec::new());
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Priority(priority) => metric = *priority,
+            RouteAttribute::Oif(index) => links.push(*index),
+            RouteAttribute::MultiPath(hops) => links.extend(hops.iter().map(|h| h.interface_index)),
+            _ => {}
+        }
+    }
+    links.into_iter().map(|link| (metric, link)).collect()
+}

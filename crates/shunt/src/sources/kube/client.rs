@@ -1,0 +1,75 @@
+//! How the API server is reached.
+
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the API server is and who we are to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// A kubeconfig file.
+    Kubeconfig(PathBuf),
+    /// A host and port, with the service account's token and CA. It needs no Service to be served first. A whole URL
+    /// in place of the host is reached without a token.
+    Host(String, u16),
+    /// What the cluster tells a pod.
+    InCluster,
+}
+
+/// Where Kubernetes mounts a pod's identity.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// A watch's quiet time is below five minutes by the server's own timeout; longer silence is a dead connection.
+const READ_TIMEOUT: Duration = Duration::from_secs(310);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A client; it does not connect yet.
+///
+/// # Errors
+/// One line that says what is missing and what to set.
+pub async fn connect(access: &Access) -> Result<Client, String> {
+    let mut config = match access {
+        Access::Kubeconfig(path) => from_file(path).await?,
+        Access::Host(host, port) => from_host(host, *port)?,
+        Access::InCluster => Config::incluster().map_err(|e| {
+            format!(
+                "no API server: {e}; set --manifests DIR, --kubeconfig FILE, or --set k8sServiceHost=ADDRESS \
+                 (with a service account's token in {SERVICE_ACCOUNT})"
+            )
+        })?,
+    };
+    config.read_timeout = Some(READ_TIMEOUT);
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    Client::try_from(config).map_err(|e| format!("API client: {e}"))
+}
+
+async fn from_file(path: &Path) -> Result<Config, String> {
+    let failed = |e: kube::config::KubeconfigError| format!("kubeconfig {}: {e}", path.display());
+    let file = Kubeconfig::read_from(path).map_err(failed)?;
+    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(failed)
+}
+
+fn from_host(host: &str, port: u16) -> Result<Config, String> {
+    if host.contains("://") {
+        let url = host.parse().map_err(|e| format!("k8sServiceHost: {host}: {e}"))?;
+        return Ok(Config::new(url));
+    }
+    // An IPv6 address needs brackets in a URL.
+    let host = if host.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.into() };
+    let url = format!("https://{host}:{port}");
+    let url = url.parse().map_err(|e| format!("k8sServiceHost: {url}: {e}"))?;
+    let mut config = Config::new(url);
+    let file = |name: &str| Path::new(SERVICE_ACCOUNT).join(name);
+    let (token, ca) = (file("token"), file("ca.crt"));
+    if !token.exists() {
+        return Err(format!(
+            "k8sServiceHost needs a service account's token: {} is missing",
+            token.display()
+        ));
+    }
+    config.auth_info = AuthInfo { token_file: Some(token.display().to_string()), ..AuthInfo::default() };
+    // Read again whenever it changes.
+    config.root_cert_file = ca.exists().then_some(ca);
+    Ok(config)
+}

@@ -1,0 +1,110 @@
+//! The Kubernetes API as a source: one watch for each kind, each on its own with bookmarks, resume and relists.
+
+mod backoff;
+mod client;
+mod object;
+
+pub use client::{Access, connect};
+
+use super::{Event, Sender};
+use backoff::Soon;
+use futures::{StreamExt, TryStreamExt};
+use kube::api::Api;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, Resource};
+use object::{Body, Nodes, Services, Slices, Watched};
+use shunt_model::Problem;
+use std::collections::HashSet;
+
+/// Watches every kind until the agent stops listening.
+pub async fn watch(client: Client, node_name: &str, events: Sender) {
+    let services = watcher::Config::default().labels("!service.kubernetes.io/service-proxy-name");
+    let slices = watcher::Config::default().labels("!service.kubernetes.io/headless");
+    let nodes = watcher::Config::default().fields(&format!("metadata.name={node_name}"));
+    tokio::join!(
+        follow::<Services>(client.clone(), services, events.clone()),
+        follow::<Slices>(client.clone(), slices, events.clone()),
+        follow::<Nodes>(client, nodes, events),
+    );
+}
+
+async fn follow<B: Body>(client: Client, config: watcher::Config, events: Sender)
+where
+    Watched<B>: Resource<DynamicType = ()>,
+{
+    let api: Api<Watched<B>> = Api::all(client);
+    let mut stream = watcher::watcher(api, config).backoff(Soon::default()).boxed();
+    let (mut down, mut malformed) = (false, HashSet::new());
+    loop {
+        let said = match stream.try_next().await {
+            Ok(Some(event)) => {
+                if std::mem::take(&mut down) && events.send(Event::Connection(B::KIND, Ok(()))).await.is_err()
+                {
+                    return;
+                }
+                translate(event, &mut malformed)
+            }
+            Ok(None) => return,
+            Err(error) => {
+                down = true;
+                vec![Event::Connection(B::KIND, Err(chain(&error)))]
+            }
+        };
+        for event in said {
+            if events.send(event).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// A watcher's event in our words.
+fn translate<B: Body>(event: watcher::Event<Watched<B>>, malformed: &mut HashSet<String>) -> Vec<Event> {
+    match event {
+        watcher::Event::Init => vec![Event::ListBegins(B::KIND)],
+        watcher::Event::InitDone => vec![Event::ListEnds(B::KIND), Event::Connection(B::KIND, Ok(()))],
+        watcher::Event::InitApply(object) | watcher::Event::Apply(object) => applied(object, malformed),
+        watcher::Event::Delete(object) => {
+            let (namespace, name) = object.name();
+            let about = object.about();
+            let said_before = malformed.remove(&about);
+            let clear = said_before.then(|| Event::Problems { about, problems: Vec::new() });
+            std::iter::once(Event::Delete(B::KIND, namespace, name)).chain(clear).collect()
+        }
+    }
+}
+
+/// A malformed object is a problem of its own; what is known of it stays.
+fn applied<B: Body>(object: Watched<B>, malformed: &mut HashSet<String>) -> Vec<Event> {
+    let about = object.about();
+    match object.body {
+        Ok(body) => {
+            let said_before = malformed.remove(&about);
+            let clear = said_before.then(|| Event::Problems { about, problems: Vec::new() });
+            std::iter::once(Event::Apply(body.into_object())).chain(clear).collect()
+        }
+        Err(what) => {
+            let problem = Problem {
+                object: about.clone(),
+                what: format!("malformed: {what}"),
+                todo: "correct the field; until then the object's last good state is served".into(),
+            };
+            malformed.insert(about.clone());
+            vec![Event::Problems { about, problems: vec![problem] }]
+        }
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
