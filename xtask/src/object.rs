@@ -3,12 +3,13 @@
 use anyhow::{Context, Result};
 use object::build::elf::{Builder, SectionData};
 
-/// Drops debug sections (DWARF holds most of the size and is not loaded; BTF stays) and puts BTF in one order.
+/// Drops debug sections (DWARF holds most of the size and is not loaded; BTF stays) and what would be needed to link
+/// BTF again (loaders take the values in place), and puts BTF in one order.
 pub fn finish(linked: &[u8]) -> Result<Vec<u8>> {
     let mut elf = Builder::read(linked).context("the linker's output is not an ELF object")?;
     for section in &mut elf.sections {
         let name = section.name.to_string();
-        section.delete = name.starts_with(".debug_") || name.starts_with(".rel.debug_");
+        section.delete = [".debug_", ".rel.debug_", ".rel.BTF"].iter().any(|kind| name.starts_with(kind));
         if name == ".BTF"
             && let SectionData::Data(data) = &mut section.data
         {
