@@ -29,7 +29,7 @@ pub fn main(args: &[String]) -> Result<()> {
     }
     for manifest in ["Cargo.toml", "crates/ebpf/Cargo.toml"] {
         let mut check = sh::cmd(&deny);
-        check.args(["--manifest-path", manifest, "check", "--config", "deny.toml"]);
+        check.args(["--manifest-path", manifest, "--config", "deny.toml", "check"]);
         // Advisories need a database from the network; they are looked up where that is at hand.
         sh::run(check.args(["licenses", "bans", "sources"]))?;
     }
