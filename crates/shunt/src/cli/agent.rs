@@ -3,6 +3,7 @@
 use super::{Common, Done, Failure};
 use crate::config::{Config, Layers, Resolved};
 use clap::ValueEnum;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -97,8 +98,12 @@ fn log(format: LogFormat) {
     let filter = EnvFilter::try_from_env("SHUNT_LOG").unwrap_or_else(|_| {
         EnvFilter::new("info,kube_client=off,kube_runtime=off,tower=off,netlink_proto=error")
     });
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let log = tracing_subscriber::fmt()
+        .with_ansi(colour)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
     // A second start in one process (tests) keeps the first log.
     _ = match format {
         LogFormat::Text => log.try_init(),

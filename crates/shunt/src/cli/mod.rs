@@ -1,6 +1,14 @@
 //! The command line: one file a command.
 
 mod agent;
+mod bpf;
+mod cleanup;
+mod client;
+mod completion;
+mod config;
+mod output;
+mod service;
+mod status;
 
 use clap::{Parser, Subcommand};
 use shunt_common::Direction;
@@ -32,6 +40,21 @@ pub(crate) struct Common {
 enum Command {
     /// Run the node's agent
     Agent(agent::Args),
+    /// Tell how the agent and its datapath are
+    Status(status::Args),
+    /// What is served
+    #[command(subcommand)]
+    Service(service::Command),
+    /// What the pinned maps hold; works while no agent runs
+    #[command(subcommand)]
+    Bpf(bpf::Command),
+    /// Configuration with where each value came from
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Remove every trace of Shunt from this node
+    Cleanup(cleanup::Args),
+    /// Print a script that completes commands in a shell
+    Completion(completion::Args),
 }
 
 /// Runs a command; answers its exit code.
@@ -40,6 +63,12 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
         Command::Agent(args) => agent::run(args, &cli.common),
+        Command::Status(args) => status::run(args, &cli.common),
+        Command::Service(command) => service::run(command, &cli.common),
+        Command::Bpf(command) => bpf::run(command, &cli.common),
+        Command::Config(command) => config::run(command, &cli.common),
+        Command::Cleanup(args) => cleanup::run(args, &cli.common),
+        Command::Completion(args) => completion::run(args),
     };
     done.unwrap_or_else(|failure| failure.report())
 }
@@ -69,10 +98,44 @@ impl Failure {
 
 type Done = Result<ExitCode, Failure>;
 
+/// Where pins are.
+fn bpf_root(common: &Common) -> PathBuf {
+    common.bpf_root.clone().unwrap_or_else(|| PathBuf::from("/sys/fs/bpf/shunt"))
+}
+
 /// The word for a direction in listings and metrics.
 pub(crate) const fn direction(direction: Direction) -> &'static str {
     match direction {
         Direction::Ingress => "ingress",
         Direction::Egress => "egress",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn fingers_that_know_other_tools_find_their_commands() {
+        for line in [
+            "shunt status --brief",
+            "shunt status --wait --verbose",
+            "shunt service list -o json",
+            "shunt bpf lb list --backends --no-headers",
+            "shunt bpf ct list global",
+            "shunt bpf nat list",
+            "shunt bpf metrics list -o yaml",
+            "shunt config view --bpf-root /b",
+            "shunt cleanup -f",
+            "shunt agent --manifests m --node-name n --set a=b --set c=d",
+        ] {
+            Cli::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));
+        }
     }
 }

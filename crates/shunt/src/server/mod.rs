@@ -7,6 +7,7 @@ mod tcp;
 mod unix;
 
 pub use metrics::Metrics;
+pub use unix::SOCKET;
 
 use crate::config::{Config, Resolved};
 use shunt_model::ServiceView;

@@ -1,0 +1,82 @@
+//! `shunt bpf ...`: what the pinned maps hold, with or without an agent.
+
+mod ct;
+mod lb;
+mod metrics;
+mod nat;
+
+use super::output::Output;
+use super::{Common, Done, Failure};
+use shunt_datapath::dump::Reader;
+
+/// Subcommands.
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum Command {
+    /// Frontends and backends
+    #[command(subcommand)]
+    Lb(Lb),
+    /// Flows
+    #[command(subcommand)]
+    Ct(Ct),
+    /// Address translations of flows
+    #[command(subcommand)]
+    Nat(List),
+    /// Counters by reason
+    #[command(subcommand)]
+    Metrics(List),
+}
+
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum List {
+    /// List them
+    List(Output),
+}
+
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum Lb {
+    /// List frontends with their backends
+    List {
+        /// Backend ids in place of addresses
+        #[arg(long, conflicts_with = "backends")]
+        frontends: bool,
+        /// Only backends
+        #[arg(long)]
+        backends: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum Ct {
+    /// List flows
+    List {
+        #[arg(value_enum, default_value = "global")]
+        table: Table,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// There is one table; the word is what fingers know.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum Table {
+    /// Every flow of the node
+    Global,
+}
+
+pub(super) fn run(command: &Command, common: &Common) -> Done {
+    let reader = Reader::open(&super::bpf_root(common)).map_err(problem)?;
+    match command {
+        Command::Lb(Lb::List { frontends, backends, output }) => {
+            lb::run(&reader, *frontends, *backends, *output)
+        }
+        Command::Ct(Ct::List { table: Table::Global, output }) => ct::run(&reader, *output),
+        Command::Nat(List::List(output)) => nat::run(&reader, *output),
+        Command::Metrics(List::List(output)) => metrics::run(&reader, *output),
+    }
+}
+
+fn problem(error: shunt_datapath::Error) -> Failure {
+    Failure::Problem(error.to_string())
+}

@@ -1,0 +1,80 @@
+use super::*;
+use crate::server::api::{Attached, Counts, Failure, Source, Sync};
+
+fn status() -> Status {
+    let settings = [
+        ("kubeProxyReplacement", "true"),
+        ("socketLB.enabled", "true"),
+        ("loadBalancer.mode", "snat"),
+        ("loadBalancer.algorithm", "random"),
+        ("loadBalancer.acceleration", "disabled"),
+        ("nodePort.enabled", "true"),
+        ("nodePort.range", "30000-32767"),
+        ("externalIPs.enabled", "false"),
+    ];
+    Status {
+        version: "0.1.0".into(),
+        pid: 7,
+        node: "n1".into(),
+        uptime_seconds: 60,
+        source: Source { kind: "Manifests".into(), at: "/m".into(), down: Default::default() },
+        sync: Sync { synced: true, settled: true, ..Sync::default() },
+        counts: Counts { services: 1, frontends: 2, backends: 3 },
+        devices: vec![DeviceInfo {
+            name: "eth0".into(),
+            addr4: Some("192.0.2.1".parse().unwrap()),
+            addr6: Some("2001:db8::1".parse().unwrap()),
+            ethernet: true,
+            default_route: true,
+        }],
+        pod_interfaces: vec!["lxc1".into()],
+        node_port_addresses: vec!["192.0.2.1".parse().unwrap()],
+        attachments: vec![Attached {
+            hook: "tc_ingress".into(),
+            interface: "eth0".into(),
+            mode: "tcx".into(),
+            program_id: 9,
+        }],
+        bpf_root: "/b".into(),
+        settings: settings.map(|(k, v)| (k.into(), v.into())).into(),
+        problems: Vec::new(),
+        errors: Vec::new(),
+    }
+}
+
+#[test]
+fn a_good_node_is_ok_in_one_line_and_in_many() {
+    let status = status();
+    assert_eq!(brief(&status), "OK\n");
+    assert!(!wrong(&status));
+    let text = text(&status);
+    assert!(text.contains("KubeProxyReplacement:    True   [eth0   192.0.2.1 2001:db8::1]\n"), "{text}");
+    assert!(text.contains("Manifests:               Ok   /m\n"), "{text}");
+    assert!(text.contains("Attach Mode:             TCX\n"), "{text}");
+}
+
+#[test]
+fn an_error_is_named_with_its_module_and_sets_the_exit_code() {
+    let mut status = status();
+    status.errors.push(Failure { module: "devices".into(), message: "eth0: no".into() });
+    assert_eq!(brief(&status), "error in devices: eth0: no\n");
+    assert!(wrong(&status));
+    assert!(text(&status).contains("Error in devices:        eth0: no\n"));
+}
+
+#[test]
+fn before_the_first_list_nothing_is_ok() {
+    let mut status = status();
+    status.sync = Sync { waiting: vec!["Node".into()], ..Sync::default() };
+    assert_eq!(brief(&status), "error in sync: waiting for Node\n");
+    assert!(wrong(&status));
+}
+
+#[test]
+fn details_say_what_is_served_and_attached() {
+    let text = details(&status(), &[]);
+    assert!(text.contains("  Mode:                   SNAT\n"), "{text}");
+    assert!(text.contains("  - NodePort:     Enabled (Range: 30000-32767)\n"), "{text}");
+    assert!(text.contains("  - externalIPs:  Disabled\n"), "{text}");
+    assert!(text.contains("  tc_ingress   eth0        tcx    9\n"), "{text}");
+}
