@@ -43,6 +43,7 @@ async fn accept(
     faults: &mut Receiver<FaultState>,
 ) -> io::Result<()> {
     let socket = socket2::SockRef::from(listener);
+    let address = listener.local_addr()?;
     // After a shutdown this makes it a listener again; on a listener it changes nothing.
     socket.listen(1024)?;
     let accepting = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
@@ -56,7 +57,13 @@ async fn accept(
             () = until(faults, |f| f.closed || f.stopped) => break,
         }
     }
-    socket.shutdown(std::net::Shutdown::Both)
+    socket.shutdown(std::net::Shutdown::Both)?;
+    // The kernel takes back a port that it had chosen itself (port 0 at the bind), so ask for that very one again. A port
+    // that was asked for stays bound, and the second bind is refused as invalid.
+    match socket.bind(&address.into()) {
+        Err(error) if error.kind() != io::ErrorKind::InvalidInput => Err(error),
+        _ => Ok(()),
+    }
 }
 
 async fn connection(shared: Arc<Shared>, stream: TcpStream, version: (u32, u32)) {

@@ -34,7 +34,7 @@ pub fn place(path: &str) -> Option<Place> {
         [] => return None,
     };
     let kind = Kind::by_plural(group, version, plural)?;
-    if kind.info().namespaced != !namespace.is_empty() && (!namespace.is_empty() || !rest.is_empty()) {
+    if kind.info().namespaced == namespace.is_empty() && (!namespace.is_empty() || !rest.is_empty()) {
         return None;
     }
     let (name, sub) = match rest {

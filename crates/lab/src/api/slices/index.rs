@@ -111,10 +111,10 @@ impl Index {
         if let Some(old) = &change.old {
             self.zones.remove(&*old.meta.key.1);
         }
-        if let Some(new) = &change.new {
-            if let Some(zone) = new.meta.labels.get("topology.kubernetes.io/zone") {
-                self.zones.insert(new.meta.key.1.to_string(), zone.clone());
-            }
+        if let Some(new) = &change.new
+            && let Some(zone) = new.meta.labels.get("topology.kubernetes.io/zone")
+        {
+            self.zones.insert(new.meta.key.1.to_string(), zone.clone());
         }
     }
 
