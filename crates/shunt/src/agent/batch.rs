@@ -3,6 +3,7 @@
 use super::{Agent, Events};
 use crate::sources::{Event, Object};
 use shunt_model::objects::{Kind, Node};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
@@ -117,6 +118,7 @@ impl Agent {
             }
         }
         now.extend(self.source_problems.values().flatten().cloned());
+        let now: HashSet<_> = now.into_iter().collect();
         self.logged.retain(|problem| now.contains(problem));
     }
 }

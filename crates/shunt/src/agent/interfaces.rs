@@ -65,7 +65,7 @@ impl Agent {
     /// Before the first sync only interfaces that an earlier agent had attached are touched: their maps are filled.
     pub(super) fn apply_interfaces(&mut self) {
         self.interfaces.retry_at = never();
-        let had = match self.datapath.reap_interfaces().and_then(|_| self.datapath.interfaces()) {
+        let had = match self.reap().and_then(|()| self.datapath.interfaces()) {
             Ok(had) => had,
             Err(error) => return self.interfaces_failed(&error),
         };
@@ -86,6 +86,16 @@ impl Agent {
             surplus.into_iter().for_each(|index| self.detach(index));
         }
         self.tell_missing();
+    }
+
+    /// Forgets interfaces that are gone.
+    fn reap(&mut self) -> Result<(), Error> {
+        for ifindex in self.datapath.reap_interfaces()? {
+            let had = self.interfaces.attached.remove(&ifindex);
+            let interface = had.map_or_else(|| format!("index {ifindex}"), |(name, _)| name);
+            tracing::info!(interface, "an interface is gone");
+        }
+        Ok(())
     }
 
     fn wanted(&self) -> BTreeMap<u32, (String, Role)> {

@@ -66,8 +66,8 @@ pub async fn run(config: Config) -> Result<(), String> {
     let metrics = Arc::new(Metrics::default());
     // First the socket, which tells when another agent is at work already.
     crate::server::start(&config, metrics.clone(), query_sender)?;
+    let mut events = startup::source(&config).await?;
     let mut agent = startup::start(config, net, metrics)?;
-    let mut events = startup::source(&agent.config).await?;
     agent.apply_interfaces();
     let mut verify = interval_at(tokio::time::Instant::now() + VERIFY, VERIFY);
     loop {

@@ -43,16 +43,19 @@ impl Progress {
     fn finish(&mut self, report: &Report) {
         let now = Instant::now();
         self.removals_at = (report.removals_due > 0).then(|| now + REMOVALS);
-        self.failed = report.failed.iter().map(|f| format!("{}: {}", f.object, f.error)).collect();
-        if report.failed.is_empty() {
-            if self.retry_at.is_none() {
-                self.retries = 0;
-                self.queued = None;
-            }
-        } else {
+        let failed = report.failed.iter().map(|f| format!("{}: {}", f.object, f.error));
+        if self.retry_at.is_none() {
+            self.failed.clear();
+        }
+        // What waits for its retry has not been tried this time: it is as wrong as before.
+        self.failed.extend(failed);
+        if !report.failed.is_empty() {
             let delay = FIRST_RETRY.saturating_mul(1 << self.retries.min(16)).min(LAST_RETRY);
             self.retries += 1;
             self.retry_at = Some(now + delay);
+        } else if self.retry_at.is_none() {
+            self.retries = 0;
+            self.queued = None;
         }
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         self.last = unix.map_or(0, |d| d.as_secs());
@@ -125,5 +128,53 @@ impl Agent {
             tracing::warn!(ops = ops.len(), "somebody else had changed the maps; mended");
             self.metrics.repairs.inc_by(ops.len() as u64);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shunt_model::Failure;
+    use shunt_model::store::MapError;
+
+    fn report(failed: usize, removals_due: usize) -> Report {
+        let error = MapError::Full { map: "frontends4", max: 1, key: "bpf.lbMapMax" };
+        let failure = Failure { object: "Service a/b".into(), error };
+        Report { failed: vec![failure; failed], removals_due, ..Report::default() }
+    }
+
+    #[test]
+    fn what_failed_stays_told_until_its_retry_and_others_writes_do_not_hide_it() {
+        let mut progress = Progress { queued: Some(Instant::now()), ..Progress::default() };
+        progress.finish(&report(1, 0));
+        assert!(progress.next() <= Instant::now() + FIRST_RETRY);
+        progress.finish(&report(0, 0));
+        assert_eq!(progress.failed.len(), 1);
+        assert!(progress.queued.is_some());
+        progress.retry_at = None;
+        progress.finish(&report(0, 0));
+        assert!(progress.failed.is_empty() && progress.queued.is_none());
+    }
+
+    #[test]
+    fn retries_come_ever_later_and_removals_soon() {
+        let mut progress = Progress::default();
+        for _ in 0..40 {
+            progress.retry_at = None;
+            progress.finish(&report(1, 0));
+        }
+        let wait = progress.next().saturating_duration_since(Instant::now());
+        assert!(wait <= LAST_RETRY && wait > LAST_RETRY / 2, "{wait:?}");
+        progress.finish(&report(0, 3));
+        assert!(progress.next() <= Instant::now() + REMOVALS);
+    }
+
+    #[test]
+    fn only_an_update_that_waits_after_the_first_sync_is_unhealthy() {
+        let long_ago = Instant::now().checked_sub(LATE * 2);
+        let mut progress = Progress { queued: long_ago, ..Progress::default() };
+        assert!(progress.health().healthy, "the API may be away");
+        progress.synced = true;
+        assert_eq!(progress.health().healthy, long_ago.is_none());
     }
 }

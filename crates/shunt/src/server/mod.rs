@@ -61,8 +61,12 @@ pub fn start(config: &Config, metrics: Arc<Metrics>, queries: mpsc::Sender<Query
     };
     unix::start(&config.path("runDir").unwrap_or_default(), shared.clone())?;
     if let Some(port) = config.metrics_port() {
-        let any = std::net::SocketAddr::from(([0, 0, 0, 0], port));
-        tokio::spawn(tcp::serve(any, "prometheus.port", metrics::router(shared.clone()), shared.clone()));
+        tokio::spawn(tcp::serve(
+            tcp::any(port),
+            "prometheus.port",
+            metrics::router(shared.clone()),
+            shared.clone(),
+        ));
     }
     if let Some(address) = config.health_address() {
         let key = "kubeProxyReplacementHealthzBindAddr";

@@ -2,11 +2,18 @@
 
 use super::{Query, Shared};
 use axum::Router;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use tokio::net::TcpListener;
 
 const RETRY: Duration = Duration::from_secs(5);
+
+/// Every address of the node, of both families where the kernel has IPv6.
+pub(super) fn any(port: u16) -> SocketAddr {
+    let v6 = std::path::Path::new("/proc/net/if_inet6").exists();
+    let any = if v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    SocketAddr::new(any, port)
+}
 
 /// Serves on an address that a configuration key names, for ever.
 pub(super) async fn serve(address: SocketAddr, key: &'static str, router: Router, shared: Shared) {

@@ -1,0 +1,153 @@
+use super::*;
+use crate::sources::Object;
+use axum::Router;
+use axum::body::Body as HttpBody;
+use axum::extract::{Query, State};
+use axum::routing::get;
+use futures::stream;
+use shunt_model::objects::Kind;
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
+
+/// Answers of an API server for services, one for each request; then silence. Other kinds are empty.
+#[derive(Clone, Default)]
+struct Api {
+    lists: Arc<Mutex<Vec<String>>>,
+    watches: Arc<Mutex<Vec<String>>>,
+    asked: Arc<Mutex<Vec<HashMap<String, String>>>>,
+}
+
+impl Api {
+    async fn serve(self) -> Client {
+        let app = Router::new()
+            .route("/api/v1/services", get(services))
+            .route("/apis/discovery.k8s.io/v1/endpointslices", get(nothing))
+            .route("/api/v1/nodes", get(nothing))
+            .with_state(self);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap()
+    }
+}
+
+/// The text, then an open connection.
+fn held(text: String) -> HttpBody {
+    let first = stream::iter([Ok::<_, Infallible>(text)]);
+    HttpBody::from_stream(first.chain(stream::pending()))
+}
+
+async fn services(State(api): State<Api>, Query(query): Query<HashMap<String, String>>) -> HttpBody {
+    let watch = query.contains_key("watch");
+    api.asked.lock().unwrap().push(query);
+    let answers = if watch { &api.watches } else { &api.lists };
+    let mut answers = answers.lock().unwrap();
+    match answers.is_empty() {
+        true => held(String::new()),
+        false if watch && answers.len() == 1 => held(answers.remove(0)),
+        false => HttpBody::from(answers.remove(0)),
+    }
+}
+
+async fn nothing(State(_): State<Api>, Query(query): Query<HashMap<String, String>>) -> HttpBody {
+    if query.contains_key("watch") { held(String::new()) } else { HttpBody::from(list("1", &[])) }
+}
+
+fn service(name: &str, version: &str, ports: &str) -> String {
+    format!(
+        r#"{{"metadata":{{"name":"{name}","namespace":"shop","resourceVersion":"{version}"}},"spec":{{"ports":{ports}}}}}"#
+    )
+}
+
+fn list(version: &str, items: &[String]) -> String {
+    let items = items.join(",");
+    format!(
+        r#"{{"apiVersion":"v1","kind":"List","metadata":{{"resourceVersion":"{version}"}},"items":[{items}]}}"#
+    )
+}
+
+fn event(kind: &str, object: &str) -> String {
+    format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n")
+}
+
+/// What is told of services, as words, until `count` are there.
+async fn told(events: &mut mpsc::Receiver<Event>, count: usize) -> Vec<String> {
+    let mut words = Vec::new();
+    while words.len() < count {
+        let next = tokio::time::timeout(std::time::Duration::from_secs(20), events.recv());
+        words.extend(match next.await.unwrap_or_else(|_| panic!("no more than {words:?}")).unwrap() {
+            Event::ListBegins(Kind::Service) => Some("begin".into()),
+            Event::ListEnds(Kind::Service) => Some("end".into()),
+            Event::Apply(Object::Service(s)) => Some(format!("+{}", s.metadata.key())),
+            Event::Delete(Kind::Service, namespace, name) => Some(format!("-{namespace}/{name}")),
+            Event::Problems { about, problems } => Some(format!("{about}: {} problems", problems.len())),
+            Event::Connection(Kind::Service, Err(_)) => Some("down".into()),
+            _ => None,
+        });
+    }
+    words
+}
+
+#[tokio::test]
+async fn a_malformed_object_is_told_and_the_watch_goes_on() {
+    let api = Api::default();
+    api.lists.lock().unwrap().push(list("5", &[service("a", "1", "[]"), service("b", "2", "\"x\"")]));
+    let watch = [
+        event("MODIFIED", &service("b", "6", "[]")),
+        event("ADDED", &service("c", "7", "{}")),
+        event("DELETED", &service("a", "8", "[]")),
+    ];
+    api.watches.lock().unwrap().push(watch.concat());
+    let (sender, mut events) = mpsc::channel(64);
+    let client = api.clone().serve().await;
+    let task = tokio::spawn(super::watch(client, "n1", sender));
+    assert_eq!(
+        told(&mut events, 8).await,
+        [
+            "begin",
+            "+shop/a",
+            "Service shop/b: 1 problems",
+            "end",
+            "+shop/b",
+            "Service shop/b: 0 problems",
+            "Service shop/c: 1 problems",
+            "-shop/a"
+        ]
+    );
+    let asked = api.asked.lock().unwrap();
+    assert_eq!(asked[0]["labelSelector"], "!service.kubernetes.io/service-proxy-name");
+    assert_eq!(asked[1]["allowWatchBookmarks"], "true");
+    assert_eq!(asked[1]["resourceVersion"], "5");
+    drop(asked);
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_watch_that_ends_resumes_at_its_bookmark_and_one_too_old_lists_again() {
+    let api = Api::default();
+    api.lists
+        .lock()
+        .unwrap()
+        .extend([list("5", &[service("a", "1", "[]")]), list("20", &[service("z", "19", "[]")])]);
+    let bookmark = r#"{"apiVersion":"v1","kind":"Service","metadata":{"resourceVersion":"9"}}"#;
+    let gone = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old","reason":"Expired","code":410}"#;
+    api.watches.lock().unwrap().extend([event("BOOKMARK", bookmark), event("ERROR", gone), String::new()]);
+    let (sender, mut events) = mpsc::channel(64);
+    let client = api.clone().serve().await;
+    let task = tokio::spawn(super::watch(client, "n1", sender));
+    let words = told(&mut events, 6).await;
+    let words: Vec<&str> = words.iter().map(String::as_str).filter(|w| *w != "down").collect();
+    assert_eq!(words[..3], ["begin", "+shop/a", "end"]);
+    assert!(words.contains(&"begin"), "{words:?}");
+    while !api.asked.lock().unwrap().iter().any(|q| q.get("resourceVersion").is_some_and(|v| v == "20")) {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let asked = api.asked.lock().unwrap();
+    let versions: Vec<_> =
+        asked.iter().filter_map(|q| q.get("resourceVersion").map(String::as_str)).collect();
+    assert_eq!(versions, ["5", "9", "20"]);
+    drop(asked);
+    task.abort();
+}
