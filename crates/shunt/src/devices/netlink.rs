@@ -128,6 +128,8 @@ fn link(message: &LinkMessage) -> Link {
         Some(InfoKind::Veth) => LinkKind::Veth(away),
         Some(InfoKind::Bridge) => LinkKind::Bridge,
         Some(InfoKind::Dummy | InfoKind::Ifb | InfoKind::Nlmon) => LinkKind::Dummy,
+        // A tap is a virtual machine's, not a tunnel.
+        Some(InfoKind::Tun) if link.ethernet => LinkKind::Plain,
         Some(kind) if is_overlay(kind) => LinkKind::Overlay,
         // A default tunnel device (`tunl0`, `sit0`) of the kernel's own making has a kind too.
         _ => LinkKind::Plain,
@@ -137,8 +139,21 @@ fn link(message: &LinkMessage) -> Link {
 
 fn is_overlay(kind: &InfoKind) -> bool {
     let name = kind.to_string().to_lowercase();
-    ["vxlan", "geneve", "ipip", "sit", "gre", "gretap", "ip6tnl", "ip6gre", "wireguard", "tun", "xfrm"]
-        .contains(&name.as_str())
+    [
+        "vxlan",
+        "geneve",
+        "ipip",
+        "sit",
+        "gre",
+        "gretap",
+        "ip6tnl",
+        "ip6gre",
+        "ip6gretap",
+        "wireguard",
+        "tun",
+        "xfrm",
+    ]
+    .contains(&name.as_str())
 }
 
 fn address(message: &AddressMessage) -> Option<Address> {
