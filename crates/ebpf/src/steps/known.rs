@@ -39,14 +39,12 @@ pub fn find<A: Family>(p: &Parsed<A>) -> Option<Known<A>> {
 #[inline(always)]
 pub fn enter<A: Family>(p: &Parsed<A>, mut known: Known<A>) -> Option<Known<A>> {
     if over(p, known.get()) {
-        let partner = known.get().partner(p.key.proto);
-        A::remove_flow(&partner);
-        A::remove_flow(&p.key);
+        end(p, known.get());
         return None;
     }
     let said = if p.is_udp() { seen::ACK } else { tcp::seen_by(p.tcp) };
     if known.get().seen & said != said {
-        hear(p, &mut known, said);
+        hear(p, known.row, said);
     }
     let now = jiffies();
     if due(now, known.get().stamp) {
@@ -61,9 +59,20 @@ pub fn enter<A: Family>(p: &Parsed<A>, mut known: Known<A>) -> Option<Known<A>> 
     Some(known)
 }
 
+/// Removes both rows.
+///
+/// This and the other steps that few packets take are functions of their own, for the stack's sake: what they keep there
+/// does not count where a flow starts, which is the longest chain of calls.
+#[inline(never)]
+fn end<A: Family>(p: &Parsed<A>, row: &Flow<A>) {
+    let partner = row.partner(p.key.proto);
+    A::remove_flow(&partner);
+    A::remove_flow(&p.key);
+}
+
 /// Once a second a flow makes sure that its other row is there, and writes it again when somebody has removed it: each
 /// row holds all of its partner. `false` when the partner's tuple belongs to another flow by now.
-#[inline(always)]
+#[inline(never)]
 fn mend<A: Family>(p: &Parsed<A>, row: &Flow<A>) -> bool {
     let key = row.partner(p.key.proto);
     if let Some(partner) = A::flow(&key) {
@@ -120,11 +129,11 @@ fn over<A: Family>(p: &Parsed<A>, row: &Flow<A>) -> bool {
 }
 
 /// Notes what a direction has said for the first time, in both rows, and confirms the flow when both ends have spoken.
-#[inline(always)]
-fn hear<A: Family>(p: &Parsed<A>, known: &mut Known<A>, said: u8) {
+#[inline(never)]
+fn hear<A: Family>(p: &Parsed<A>, row: *mut Flow<A>, said: u8) {
     // SAFETY: as in `Known::get`. Bits are only ever added; a lost race is repaired by the next such packet.
     unsafe {
-        let row = &mut *known.row;
+        let row = &mut *row;
         row.seen |= said;
         let (client, backend) = if row.flags & flow_flag::REPLY != 0 {
             (row.peer_seen, row.seen)

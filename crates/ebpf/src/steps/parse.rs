@@ -29,12 +29,9 @@ impl<A> Parsed<A> {
     }
 }
 
-/// What an IP header says.
-pub struct Network<A> {
-    src: A,
-    dst: A,
+/// What an IP header says about what follows it.
+pub struct Network {
     proto: u8,
-    ttl: u8,
     l4: u32,
     fragment: Fragment,
 }
@@ -49,8 +46,9 @@ enum Fragment {
 
 /// Families know how to read their own header.
 pub trait Parse: Family {
-    /// Reads the IP header; `None` when it is cut short, not this family's, or carries what is not looked into.
-    fn network<P: Packet>(pkt: P) -> Option<Network<Self>>;
+    /// Reads the IP header, addresses and TTL into `parsed`; `None` when it is cut short, not this family's, or carries
+    /// what is not looked into.
+    fn network<P: Packet>(pkt: P, parsed: &mut Parsed<Self>) -> Option<Network>;
 }
 
 /// Later IPv4 fragments have an offset, all but the last have this bit (RFC 791 3.1).
@@ -59,7 +57,7 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 impl Parse for Ip4 {
     #[inline(always)]
-    fn network<P: Packet>(pkt: P) -> Option<Network<Self>> {
+    fn network<P: Packet>(pkt: P, parsed: &mut Parsed<Self>) -> Option<Network> {
         let header = reach::<P, Ip4Header>(pkt, ETH_LEN)?;
         // SAFETY: `reach` gave a pointer to a whole header.
         let h = unsafe { &*header };
@@ -75,14 +73,10 @@ impl Parse for Ip4 {
         } else {
             Fragment::Whole
         };
-        Some(Network {
-            src: Self([h.src]),
-            dst: Self([h.dst]),
-            proto: h.proto,
-            ttl: h.ttl,
-            l4: ETH_LEN + words * 4,
-            fragment,
-        })
+        parsed.key.src = Self([h.src]);
+        parsed.key.dst = Self([h.dst]);
+        parsed.ttl = h.ttl;
+        Some(Network { proto: h.proto, l4: ETH_LEN + words * 4, fragment })
     }
 }
 
@@ -95,14 +89,16 @@ const EXTENSIONS: u32 = 4;
 
 impl Parse for Ip6 {
     #[inline(always)]
-    fn network<P: Packet>(pkt: P) -> Option<Network<Self>> {
+    fn network<P: Packet>(pkt: P, parsed: &mut Parsed<Self>) -> Option<Network> {
         let header = reach::<P, Ip6Header>(pkt, ETH_LEN)?;
         // SAFETY: `reach` gave a pointer to a whole header.
         let h = unsafe { &*header };
         if h.version_flow & 0xf0 != 0x60 {
             return None;
         }
-        let (src, dst, ttl) = (Self(h.src), Self(h.dst), h.hop_limit);
+        parsed.key.src = Self(h.src);
+        parsed.key.dst = Self(h.dst);
+        parsed.ttl = h.hop_limit;
         let mut next = h.next;
         let mut l4 = ETH_LEN + Self::HEADER;
         let mut fragment = Fragment::Whole;
@@ -129,7 +125,7 @@ impl Parse for Ip6 {
             }
             next = extension[0];
         }
-        Some(Network { src, dst, proto: next, ttl, l4, fragment })
+        Some(Network { proto: next, l4, fragment })
     }
 }
 
@@ -139,7 +135,10 @@ impl Parse for Ip6 {
 /// through the headers it came to be known, and looks at all later steps once instead of once for each way.
 #[inline(always)]
 pub fn parse<P: Packet, A: Parse>(pkt: P) -> Option<&'static Parsed<A>> {
-    let n = A::network(pkt)?;
+    let room = A::parsed()?;
+    // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
+    let parsed = unsafe { &mut *room };
+    let n = A::network(pkt, parsed)?;
     if n.fragment == Fragment::Later {
         return None;
     }
@@ -156,21 +155,15 @@ pub fn parse<P: Packet, A: Parse>(pkt: P) -> Option<&'static Parsed<A>> {
         }
         _ => return None,
     };
-    let key = FlowKey {
-        src: n.src,
-        dst: n.dst,
-        sport: PortBe(ports as u16),
-        dport: PortBe((ports >> 16) as u16),
-        proto: u32::from(n.proto),
-    };
-    let fragment = n.fragment == Fragment::First;
-    let room = A::parsed()?;
-    // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks. Volatile, so that LLVM does not keep
-    // the values in registers all the same.
-    unsafe {
-        room.write_volatile(Parsed { key, l4: n.l4, ttl: n.ttl, tcp, fragment });
-        Some(&*core::hint::black_box(room))
-    }
+    parsed.key.sport = PortBe(ports as u16);
+    parsed.key.dport = PortBe((ports >> 16) as u16);
+    parsed.key.proto = u32::from(n.proto);
+    parsed.l4 = n.l4;
+    parsed.tcp = tcp;
+    parsed.fragment = n.fragment == Fragment::First;
+    // LLVM must not know what is in there either, or it keeps all of it in registers and on the stack.
+    // SAFETY: as above.
+    Some(unsafe { &*core::hint::black_box(room) })
 }
 
 /// A header that may lie beyond the linear part of the packet, which is then extended.
