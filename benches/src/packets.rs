@@ -91,7 +91,8 @@ fn cases(world: &mut World) -> Vec<Case> {
 
     // Another frontend for flows that begin: each packet has a tuple of its own.
     world.service(LoadBalancer, (f.vip(), 8000), 17, (f.remote_pod(), 8000), false);
-    let opening = (1024..61_024).map(|port| Packet::new((f.client(), port), (f.vip(), 8000), Kind::Udp).bytes());
+    let opening =
+        (1024..61_024).map(|port| Packet::new((f.client(), port), (f.vip(), 8000), Kind::Udp).bytes());
     vec![
         steady("floor: parse, rewrite, redirect", "floor", local),
         steady("no service, ingress", "tc_ingress", client(40_000, Kind::Udp)),
@@ -99,6 +100,11 @@ fn cases(world: &mut World) -> Vec<Case> {
         steady("established, local backend", "tc_ingress", local),
         steady("established, reply of local backend", "tc_egress", reply),
         steady("established, remote backend", "tc_ingress", remote),
-        Case { name: format!("IPv{v} first packet, remote backend"), hook: "tc_ingress", frames: opening.collect(), repeat: 1 },
+        Case {
+            name: format!("IPv{v} first packet, remote backend"),
+            hook: "tc_ingress",
+            frames: opening.collect(),
+            repeat: 1,
+        },
     ]
 }

@@ -41,7 +41,11 @@ fn a_flood_of_ten_times_the_table_costs_no_established_flow() {
         }
         for (port, wire) in established {
             let got = w.expect("tc_ingress", &from(f, port, ACK), REDIRECT);
-            assert_eq!((got.sport, got.dst), (wire.sport, wire.dst), "the flow of port {port} goes on as it was");
+            assert_eq!(
+                (got.sport, got.dst),
+                (wire.sport, wire.dst),
+                "the flow of port {port} goes on as it was"
+            );
             w.expect("tc_ingress", &wire.reply(ACK), REDIRECT);
         }
         assert_eq!(w.counted(Reason::FlowTableFull), 0);
@@ -135,7 +139,11 @@ fn a_flow_stays_with_a_backend_that_terminates_or_left_the_pool() {
         w.put_backend(old, f.remote_pod(), 8080, TCP, false, BackendState::Terminating as u8);
         assert_eq!(w.expect("tc_ingress", &from(f, 3000, ACK), REDIRECT).dport, wire.dport);
         w.put_backend(old, f.remote_pod(), 8080, TCP, false, 0);
-        assert_eq!(w.expect("tc_ingress", &from(f, 3000, ACK), REDIRECT).dport, 8080, "until the pod itself is gone");
+        assert_eq!(
+            w.expect("tc_ingress", &from(f, 3000, ACK), REDIRECT).dport,
+            8080,
+            "until the pod itself is gone"
+        );
         assert_eq!(w.expect("tc_ingress", &from(f, 3001, SYN), REDIRECT).dport, 9090);
     }
 }

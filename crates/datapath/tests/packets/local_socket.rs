@@ -59,7 +59,11 @@ fn a_local_socket_that_later_meets_a_snat_port_still_works() {
             assert_eq!(w.expect("tc_egress", &own, NEXT).sport, moved.sport, "one flow, one port");
             let back = w.expect("tc_ingress", &moved.reply(answer), NEXT);
             assert_eq!(back, own.reply(answer), "the socket hears its answer");
-            assert_eq!(w.expect("tc_ingress", &wire.reply(answer), REDIRECT).dst, f.client(), "so does the client");
+            assert_eq!(
+                w.expect("tc_ingress", &wire.reply(answer), REDIRECT).dst,
+                f.client(),
+                "so does the client"
+            );
         }
     }
 }
@@ -70,7 +74,8 @@ fn when_every_port_is_taken_the_flow_is_refused_and_counted() {
         let mut w = World::with_ports(f, 60_000..=60_031);
         serve(&mut w, TCP);
         let syn = |port| Packet::new((f.client(), port), (f.vip(), 80), SYN);
-        let refused = (1..200).filter(|port| w.hook("tc_ingress", &syn(*port)).verdict == DROP).count() as u64;
+        let refused =
+            (1..200).filter(|port| w.hook("tc_ingress", &syn(*port)).verdict == DROP).count() as u64;
         assert!(refused >= 199 - 32, "{refused} refused");
         assert_eq!(w.counted(Reason::SnatExhausted), refused);
     }

@@ -42,7 +42,10 @@ fn tcp_without_a_backend_is_reset() {
 fn a_segment_with_ack_is_reset_at_the_number_it_acknowledges() {
     for f in BOTH {
         let got = empty(f).expect("tc_ingress", &ask(f, ACK), REDIRECT);
-        assert_eq!(got.kind, Kind::Tcp { syn: false, ack: false, fin: false, rst: true, seq: 5001, acked: 0 });
+        assert_eq!(
+            got.kind,
+            Kind::Tcp { syn: false, ack: false, fin: false, rst: true, seq: 5001, acked: 0 }
+        );
     }
 }
 
@@ -99,7 +102,8 @@ fn a_packet_too_long_for_the_way_is_told_the_mtu() {
         let mut w = World::new(f);
         w.service(LoadBalancer, (f.vip(), 80), TCP, (f.remote_pod(), 8080), false);
         w.expect("tc_ingress", &ask(f, SYN), REDIRECT);
-        let mtu = std::process::Command::new("ip").args(["link", "set", "eth0", "mtu", "1400"]).status().unwrap();
+        let mtu =
+            std::process::Command::new("ip").args(["link", "set", "eth0", "mtu", "1400"]).status().unwrap();
         assert!(mtu.success());
         for aged in [true, false] {
             if aged {

@@ -124,7 +124,11 @@ fn network(sliced: &SlicedPacket<'_>) -> (IpAddr, IpAddr, u8) {
     match sliced.net.as_ref().expect("an IP header") {
         NetSlice::Ipv4(ip) => {
             let header = ip.header();
-            assert_eq!(header.header_checksum(), header.to_header().calc_header_checksum(), "IPv4 header checksum");
+            assert_eq!(
+                header.header_checksum(),
+                header.to_header().calc_header_checksum(),
+                "IPv4 header checksum"
+            );
             (header.source_addr().into(), header.destination_addr().into(), header.ttl())
         }
         NetSlice::Ipv6(ip) => {
@@ -153,7 +157,8 @@ impl IcmpError {
         let body = sliced.ip_payload().expect("an IP payload");
         assert!(matches!(body.ip_number, IpNumber::ICMP | IpNumber::IPV6_ICMP));
         let icmp = body.payload;
-        let mut sum: u32 = icmp.chunks(2).map(|c| u32::from(u16::from_be_bytes([c[0], *c.get(1).unwrap_or(&0)]))).sum();
+        let mut sum: u32 =
+            icmp.chunks(2).map(|c| u32::from(u16::from_be_bytes([c[0], *c.get(1).unwrap_or(&0)]))).sum();
         if let (IpAddr::V6(s), IpAddr::V6(d)) = (src, dst) {
             sum += s.segments().iter().chain(&d.segments()).map(|w| u32::from(*w)).sum::<u32>();
             sum += icmp.len() as u32 + 58;

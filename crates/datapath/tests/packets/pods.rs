@@ -24,7 +24,11 @@ fn a_pod_reaches_a_cluster_ip_and_hears_it_answer() {
                 w.service(ClusterIp, (f.cluster_ip(), 80), proto, (backend, 8080), local);
                 let packet = Packet::new((pod(f), 40_000), (f.cluster_ip(), 80), ask);
                 let got = w.expect("pod_ingress", &packet, NEXT);
-                assert_eq!(got, Packet { dst: backend, dport: 8080, ..packet }, "the node routes it, pod to pod");
+                assert_eq!(
+                    got,
+                    Packet { dst: backend, dport: 8080, ..packet },
+                    "the node routes it, pod to pod"
+                );
                 assert_eq!(w.expect("pod_egress", &got.reply(answer), NEXT), packet.reply(answer));
             }
         }

@@ -129,7 +129,8 @@ fn case_08_a_reply_is_sent_although_the_neighbour_is_unknown() {
         let w = world(f, false);
         let wire = forwarded(&w, &syn(f));
         let via = if f == Family::V4 { "10.0.0.254" } else { "fd00::fe" };
-        let ip = std::process::Command::new("ip").args(["neigh", "del", via, "dev", "eth0"]).status().unwrap();
+        let ip =
+            std::process::Command::new("ip").args(["neigh", "del", via, "dev", "eth0"]).status().unwrap();
         assert!(ip.success());
         assert_eq!(forwarded(&w, &wire.reply(SYN_ACK)).dst, f.client());
     }

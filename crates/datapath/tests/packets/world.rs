@@ -2,8 +2,8 @@
 
 use crate::packet::Packet;
 use shunt_common::{
-    Addr, Backend, BackendState, Device, Flow, FlowKey, Frontend, FrontendKey, FrontendKind, Ip4, Ip6, Pool, PortBe,
-    Reason, frontend_flag,
+    Addr, Backend, BackendState, Device, Flow, FlowKey, Frontend, FrontendKey, FrontendKind, Ip4, Ip6, Pool,
+    PortBe, Reason, frontend_flag,
 };
 use shunt_datapath::testrun::{Outcome, TestRun};
 use shunt_datapath::{Settings, Sizes};
@@ -107,7 +107,8 @@ impl World {
         for (key, value) in [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")] {
             std::fs::write(format!("/proc/sys/net/{key}"), value).expect("a sysctl of the own namespace");
         }
-        let mut ip = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().expect("iproute2");
+        let mut ip =
+            Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().expect("iproute2");
         ip.stdin.take().expect("piped").write_all(NETWORK.as_bytes()).expect("ip reads its batch");
         assert!(ip.wait().expect("ip ends").success(), "ip -batch");
         // SAFETY: a NUL-terminated name.
@@ -156,13 +157,25 @@ impl World {
             IpAddr::V6(a) => FrontendRef::V6(FrontendKey::new(Ip6::from(a), PortBe::new(port), proto)),
         };
         let flags = if kind == FrontendKind::ClusterIp { 0 } else { frontend_flag::EXTERNAL };
-        let row =
-            Frontend { service: 1 + u32::from(port), kind: kind as u8, flags, pools: [pool; 2], ..Frontend::default() };
+        let row = Frontend {
+            service: 1 + u32::from(port),
+            kind: kind as u8,
+            flags,
+            pools: [pool; 2],
+            ..Frontend::default()
+        };
         self.apply(Op::PutFrontend { key, row });
     }
 
     /// A service at `addr:port` with one backend; returns the backend's id.
-    pub fn service(&mut self, kind: FrontendKind, at: (IpAddr, u16), proto: u8, to: (IpAddr, u16), local: bool) -> u32 {
+    pub fn service(
+        &mut self,
+        kind: FrontendKind,
+        at: (IpAddr, u16),
+        proto: u8,
+        to: (IpAddr, u16),
+        local: bool,
+    ) -> u32 {
         let id = self.backend(to.0, to.1, proto, local);
         self.frontend(kind, at.0, at.1, proto, &[id]);
         id
@@ -189,7 +202,11 @@ impl World {
     pub fn reasons(&self) -> Vec<(Reason, u64)> {
         use shunt_common::Direction::{Egress, Ingress};
         let count = |r: Reason, d| self.run.counter(r, d).unwrap().packets;
-        Reason::ALL.iter().map(|r| (*r, count(*r, Ingress) + count(*r, Egress))).filter(|(_, n)| *n > 0).collect()
+        Reason::ALL
+            .iter()
+            .map(|r| (*r, count(*r, Ingress) + count(*r, Egress)))
+            .filter(|(_, n)| *n > 0)
+            .collect()
     }
 
     /// How often a reason was counted.
@@ -225,7 +242,10 @@ impl World {
 
     /// Makes the row's stamp a minute old, as if it had been silent.
     pub fn age(&self, packet: &Packet) {
-        assert!(self.edit_row(packet, |stamp, _| *stamp = stamp.wrapping_sub(60_000)), "a row for {packet:?}");
+        assert!(
+            self.edit_row(packet, |stamp, _| *stamp = stamp.wrapping_sub(60_000)),
+            "a row for {packet:?}"
+        );
     }
 
     /// Removes the row of a packet's tuple, as no program ever does.

@@ -1,0 +1,151 @@
+//! Clients of the lab, as processes: only a process can be in a node's cgroup. Each prints one JSON object.
+
+mod hold;
+mod once;
+mod repeat;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+
+/// What to try.
+#[derive(clap::Subcommand, Clone, Debug)]
+pub enum Args {
+    /// One HTTP GET
+    Http {
+        /// Where to
+        addr: SocketAddr,
+        /// What to ask for
+        #[arg(default_value = "/")]
+        path: String,
+    },
+    /// One UDP exchange
+    Udp {
+        /// Where to
+        addr: SocketAddr,
+        /// What to say
+        #[arg(default_value = "who")]
+        words: String,
+        /// Connect the socket first
+        #[arg(long)]
+        connected: bool,
+    },
+    /// HTTP GETs, each on a connection of its own
+    Repeat {
+        /// Where to, in turn
+        #[arg(required = true)]
+        addrs: Vec<SocketAddr>,
+        /// Stop after so many; zero goes on until standard input ends
+        #[arg(long, default_value_t = 0)]
+        count: u32,
+    },
+    /// Long-lived connections that exchange a line every 50 ms, and a UDP stream, until standard input ends
+    Hold {
+        /// Echo ports to connect to, in turn
+        #[arg(long = "tcp")]
+        tcp: Vec<SocketAddr>,
+        /// Connections in all
+        #[arg(long, default_value_t = 200)]
+        connections: usize,
+        /// UDP servers to stream to
+        #[arg(long = "udp")]
+        udp: Vec<SocketAddr>,
+    },
+}
+
+/// The answer to one try.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// The body.
+    Ok(String),
+    /// ECONNREFUSED: somebody said no.
+    Refused,
+    /// Nothing came back.
+    Timeout,
+    /// The connection was reset.
+    Reset,
+    /// Anything else.
+    Other(String),
+}
+
+impl Answer {
+    /// The body, if there is one.
+    pub fn body(&self) -> Option<&str> {
+        match self {
+            Self::Ok(body) => Some(body),
+            Self::Refused | Self::Timeout | Self::Reset | Self::Other(_) => None,
+        }
+    }
+}
+
+impl From<io::Error> for Answer {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Self::Timeout,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Reset,
+            _ => Self::Other(error.to_string()),
+        }
+    }
+}
+
+/// A UDP answer, with the sender that the socket was shown.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Datagram {
+    /// What was answered.
+    pub answer: Answer,
+    /// Who answered, as the socket shows it.
+    pub from: Option<SocketAddr>,
+}
+
+/// Many tries.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Tries {
+    /// How many.
+    pub tries: u32,
+    /// Those that failed, in words.
+    pub failures: Vec<String>,
+    /// Bodies and how often each came.
+    pub bodies: BTreeMap<String, u32>,
+}
+
+/// What became of long-lived connections and streams.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Held {
+    /// Connections that were opened.
+    pub opened: usize,
+    /// Lines exchanged over them.
+    pub exchanges: u64,
+    /// Connections that broke, in words.
+    pub broken: Vec<String>,
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Datagrams that were not answered.
+    pub lost: u64,
+}
+
+/// Runs a probe and prints what it found.
+pub fn run(args: &Args) -> Result<()> {
+    let json = match args {
+        Args::Http { addr, path } => serde_json::to_string(&once::http(*addr, path))?,
+        Args::Udp { addr, words, connected } => serde_json::to_string(&once::udp(*addr, words, *connected))?,
+        Args::Repeat { addrs, count } => serde_json::to_string(&repeat::repeat(addrs, *count))?,
+        Args::Hold { tcp, connections, udp } => serde_json::to_string(&hold::hold(tcp, *connections, udp)?)?,
+    };
+    println!("{json}");
+    Ok(())
+}
+
+/// Becomes true when standard input ends: how the parent says stop.
+fn until_stdin_ends() -> std::sync::Arc<std::sync::atomic::AtomicBool> {
+    let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let flag = over.clone();
+    std::thread::spawn(move || {
+        // Whatever comes is not for us; its end is.
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        flag.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    over
+}
