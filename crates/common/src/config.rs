@@ -37,8 +37,6 @@ pub mod feature {
     pub const IPV6: u32 = 1 << 1;
     /// `nodePort.bindProtection`.
     pub const BIND_PROTECTION: u32 = 1 << 2;
-    /// `bpf.lbExternalClusterIP`.
-    pub const EXTERNAL_CLUSTER_IP: u32 = 1 << 3;
     /// The kernel's `bpf_l4_csum_replace` knows BPF_F_IPV6 (6.16).
-    pub const CSUM_IPV6: u32 = 1 << 4;
+    pub const CSUM_IPV6: u32 = 1 << 3;
 }

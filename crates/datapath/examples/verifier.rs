@@ -11,9 +11,8 @@ use shunt_datapath::testrun::TestRun;
 use shunt_datapath::{Settings, Sizes};
 
 /// Features that are on or off on their own; their names are those of the output.
-const OPTIONS: [(&str, u32); 3] = [
+const OPTIONS: [(&str, u32); 2] = [
     ("bind-protection", feature::BIND_PROTECTION),
-    ("external-cluster-ip", feature::EXTERNAL_CLUSTER_IP),
     ("csum-ipv6", feature::CSUM_IPV6),
 ];
 

@@ -57,7 +57,6 @@ impl Config {
             ("ipv4.enabled", feature::IPV4),
             ("ipv6.enabled", feature::IPV6),
             ("nodePort.bindProtection", feature::BIND_PROTECTION),
-            ("bpf.lbExternalClusterIP", feature::EXTERNAL_CLUSTER_IP),
         ]
         .into_iter()
         .filter(|(path, _)| r.bool(path))
