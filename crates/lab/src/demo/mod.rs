@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-pub use rows::{Check, Outcome, checks, run as run_check};
+pub use rows::{Check, Outcome, checks, cluster_ip, ingress_ip, run as run_check};
 
 /// The manifests that the demo applies.
 pub const EXAMPLES: [&str; 4] = ["web.yaml", "one-pod.yaml", "outside.yaml", "empty.yaml"];

@@ -32,6 +32,19 @@ pub enum Args {
         #[arg(long)]
         connected: bool,
     },
+    /// Connect by TCP and tell the peer's address as the socket shows it
+    Peer {
+        /// Where to
+        addr: SocketAddr,
+    },
+    /// Bind a socket and tell what came of it
+    Bind {
+        /// Where
+        addr: SocketAddr,
+        /// UDP instead of TCP
+        #[arg(long)]
+        udp: bool,
+    },
     /// HTTP GETs, each on a connection of its own
     Repeat {
         /// Where to, in turn
@@ -66,6 +79,8 @@ pub enum Answer {
     Timeout,
     /// The connection was reset.
     Reset,
+    /// EPERM: not allowed.
+    Denied,
     /// Anything else.
     Other(String),
 }
@@ -75,7 +90,7 @@ impl Answer {
     pub fn body(&self) -> Option<&str> {
         match self {
             Self::Ok(body) => Some(body),
-            Self::Refused | Self::Timeout | Self::Reset | Self::Other(_) => None,
+            Self::Refused | Self::Timeout | Self::Reset | Self::Denied | Self::Other(_) => None,
         }
     }
 }
@@ -85,6 +100,7 @@ impl From<io::Error> for Answer {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused,
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Self::Timeout,
+            io::ErrorKind::PermissionDenied => Self::Denied,
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Reset,
             _ => Self::Other(error.to_string()),
         }
@@ -131,6 +147,8 @@ pub fn run(args: &Args) -> Result<()> {
     let json = match args {
         Args::Http { addr, path } => serde_json::to_string(&once::http(*addr, path))?,
         Args::Udp { addr, words, connected } => serde_json::to_string(&once::udp(*addr, words, *connected))?,
+        Args::Peer { addr } => serde_json::to_string(&once::peer(*addr))?,
+        Args::Bind { addr, udp } => serde_json::to_string(&once::bind(*addr, *udp))?,
         Args::Repeat { addrs, count } => serde_json::to_string(&repeat::repeat(addrs, *count))?,
         Args::Hold { tcp, connections, udp } => serde_json::to_string(&hold::hold(tcp, *connections, udp)?)?,
     };

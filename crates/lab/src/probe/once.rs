@@ -2,7 +2,7 @@
 
 use super::{Answer, Datagram};
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 /// How long a peer may take.
@@ -26,6 +26,18 @@ fn get(addr: SocketAddr, path: &str) -> io::Result<String> {
         return Err(io::Error::other(head.lines().next().unwrap_or_default().to_owned()));
     }
     Ok(body.to_owned())
+}
+
+/// The peer's address that a TCP socket shows after connecting.
+pub fn peer(addr: SocketAddr) -> Answer {
+    let peer = TcpStream::connect_timeout(&addr, PATIENCE).and_then(|stream| stream.peer_addr());
+    peer.map_or_else(Answer::from, |peer| Answer::Ok(peer.to_string()))
+}
+
+/// Binds a socket, and lets go of it.
+pub fn bind(addr: SocketAddr, udp: bool) -> Answer {
+    let bound = if udp { UdpSocket::bind(addr).map(drop) } else { TcpListener::bind(addr).map(drop) };
+    bound.map_or_else(Answer::from, |()| Answer::Ok("bound".into()))
 }
 
 /// One UDP exchange.
