@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use rows::{Check, Outcome, checks, cluster_ip, ingress_ip, run as run_check};
+pub use scale::run as scale;
 
 /// The manifests that the demo applies.
 pub const EXAMPLES: [&str; 4] = ["web.yaml", "one-pod.yaml", "outside.yaml", "empty.yaml"];
@@ -27,7 +28,7 @@ pub fn run(topology: Topology, keep: bool) -> Result<()> {
     println!("up in {:.1} s; applying examples/*.yaml through the API", start.elapsed().as_secs_f64());
     apply_examples(&lab)?;
     let failed = table::print(&lab)?;
-    let lost = scale::run(&lab)?;
+    let lost = scale(&lab)?;
     show(&lab)?;
     if keep {
         return kept(lab);

@@ -1,0 +1,79 @@
+//! Agents may die and come back: connections, streams and new connections do not notice.
+
+use shunt_lab::cluster::{Lab, background, finish, repeat};
+use shunt_lab::demo::{apply_examples, cluster_ip};
+use shunt_lab::place::{Place, Process};
+use shunt_lab::probe::Held;
+use shunt_lab::topology::{Style, Topology};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+#[test]
+fn connections_and_streams_survive_the_death_and_restart_of_every_agent() {
+    let mut lab = Lab::up(Topology::new("restart", Style::Vxlan)).unwrap();
+    apply_examples(&lab).unwrap();
+    // 100 connections from outside to NodePorts of two nodes, both families, and 100 from a pod to the ClusterIP.
+    let node = |i: usize, v6, port| SocketAddr::new(lab.nodes[i].addresses.of(v6), port);
+    let web = |v6, port| SocketAddr::new(cluster_ip(&lab, "web", v6).unwrap(), port);
+    let outside = hold(
+        &lab.client,
+        &[node(0, false, 30007), node(1, true, 30007), node(1, false, 30007), node(0, true, 30007)],
+        &[node(0, false, 30080), node(0, true, 30080), node(0, false, 30082)],
+    );
+    let inside =
+        hold(&lab.nodes[0].pods[0].place, &[web(false, 7), web(true, 7)], &[web(false, 80), web(true, 80)]);
+    let holders = [outside, inside];
+
+    std::thread::sleep(Duration::from_millis(500));
+    for node in &mut lab.nodes {
+        node.agent.kill();
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    while_no_agent_runs(&lab);
+    for node in &mut lab.nodes {
+        node.agent.start().unwrap();
+    }
+    for node in &lab.nodes {
+        node.agent.wait_ready(Duration::from_secs(30)).unwrap();
+    }
+    std::thread::sleep(Duration::from_secs(1));
+
+    for holder in holders {
+        let held: Held = finish(holder).unwrap();
+        assert_eq!(held.opened, 100);
+        assert!(held.broken.is_empty(), "broken: {:?}", held.broken);
+        assert!(held.exchanges >= 1000, "{held:?}");
+        assert!(held.sent >= 500, "{held:?}");
+        assert_eq!(held.lost, 0, "{held:?}");
+    }
+}
+
+/// Opens 100 connections and some streams, and waits until they are up.
+fn hold(place: &Place, tcp: &[SocketAddr], udp: &[SocketAddr]) -> Process {
+    let mut args = vec!["hold".to_owned(), "--connections".into(), "100".into()];
+    args.extend(tcp.iter().flat_map(|addr| ["--tcp".to_owned(), addr.to_string()]));
+    args.extend(udp.iter().flat_map(|addr| ["--udp".to_owned(), addr.to_string()]));
+    let mut process = background(place, &args).unwrap();
+    // The probe says so when all are open; its buffered remainder is empty then.
+    let out = process.child().stdout.take().unwrap();
+    let mut out = BufReader::with_capacity(1, out);
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "holding\n");
+    process.child().stdout = Some(out.into_inner());
+    process
+}
+
+/// The datapath goes on by itself: new connections are balanced too.
+fn while_no_agent_runs(lab: &Lab) {
+    for v6 in [false, true] {
+        let node_port = SocketAddr::new(lab.nodes[0].addresses.of(v6), 30080);
+        let web = SocketAddr::new(cluster_ip(lab, "web", v6).unwrap(), 80);
+        for (place, addr) in [(&lab.client, node_port), (&lab.nodes[1].pods[0].place, web)] {
+            let tries = repeat(place, addr, 40).unwrap();
+            assert!(tries.failures.is_empty(), "{:?}", tries.failures);
+            assert!(tries.bodies.len() >= 3, "balanced over {:?}", tries.bodies);
+        }
+    }
+}
