@@ -63,6 +63,22 @@ impl Reader {
         Ok(Entries::new(self.table(FRONTENDS6)?))
     }
 
+    /// One IPv4 frontend.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn frontend4(&self, key: &FrontendKey<Ip4>) -> Result<Option<Frontend>, Error> {
+        self.table(FRONTENDS4)?.get(key).map_err(Error::system("reading map frontends4"))
+    }
+
+    /// One IPv6 frontend.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn frontend6(&self, key: &FrontendKey<Ip6>) -> Result<Option<Frontend>, Error> {
+        self.table(FRONTENDS6)?.get(key).map_err(Error::system("reading map frontends6"))
+    }
+
     /// Every used IPv4 backend, by id.
     pub fn backends4(&self) -> impl Iterator<Item = (u32, Backend<Ip4>)> {
         rows::all(&self.arrays.backends4)
