@@ -1,1 +1,61 @@
 //! What the end-to-end tests share.
+
+use serde_json::Value;
+use shunt_lab::agent::Agent;
+use shunt_lab::cluster::{Lab, http};
+use shunt_lab::place::Place;
+use shunt_lab::probe::Answer;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// What a command prints with `-o json`.
+pub fn json(agent: &Agent, command: &str) -> Value {
+    let args: Vec<&str> = command.split(' ').chain(["-o", "json"]).collect();
+    let done = agent.cli(&args).expect("shunt runs");
+    serde_json::from_slice(&done.stdout)
+        .unwrap_or_else(|e| panic!("{command}: {e}: {}", String::from_utf8_lossy(&done.stdout)))
+}
+
+/// Waits until a condition holds; panics with what it last said when it does not.
+pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Result<T, String>) -> T {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        match check() {
+            Ok(value) => return value,
+            Err(why) if Instant::now() > end => panic!("{what}: {why}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// Waits until a place gets an answer from an address.
+pub fn eventually_answers(place: &Place, addr: SocketAddr) -> String {
+    eventually(&format!("{} asks {addr}", place.name), || {
+        match http(place, addr, "/").map_err(|e| e.to_string())? {
+            Answer::Ok(body) => Ok(body),
+            other => Err(format!("{other:?}")),
+        }
+    })
+}
+
+/// Waits until a place is no longer answered by an address.
+pub fn eventually_silent(place: &Place, addr: SocketAddr) {
+    eventually(&format!("{} asks {addr}", place.name), || {
+        match http(place, addr, "/").map_err(|e| e.to_string())? {
+            Answer::Ok(body) => Err(format!("{body} still answers")),
+            _ => Ok(()),
+        }
+    });
+}
+
+/// The problems that an agent knows of, as text, one a line.
+pub fn problems(agent: &Agent) -> String {
+    let status = json(agent, "status");
+    let list = status["problems"].as_array().cloned().unwrap_or_default();
+    list.iter().map(|p| format!("{p}\n")).collect()
+}
+
+/// A node's address and a port.
+pub fn node_port(lab: &Lab, node: usize, port: u16) -> SocketAddr {
+    SocketAddr::new(lab.nodes[node].addresses.v4.into(), port)
+}

@@ -15,10 +15,12 @@ pub fn binary() -> Result<PathBuf> {
     beside("shunt")
 }
 
-/// This project's other binary by name, found beside the running one.
+/// This project's other binary by name: beside the running one, or, for a test binary, where release builds are put.
 pub fn beside(name: &str) -> Result<PathBuf> {
     let exe = std::env::current_exe()?;
-    let found = exe.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|path| path.is_file());
+    let folders = exe.ancestors().skip(1).take(3);
+    let found =
+        folders.flat_map(|dir| [dir.join(name), dir.join("release").join(name)]).find(|path| path.is_file());
     found.with_context(|| {
         format!("no {name} beside {}; build it first (cargo build --release)", exe.display())
     })
