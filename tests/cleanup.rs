@@ -1,4 +1,5 @@
 //! `shunt cleanup` leaves a node as it was before Shunt came.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use shunt_e2e::{eventually_answers, json, node_port};
 use shunt_lab::cluster::{Lab, http};

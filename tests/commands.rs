@@ -1,4 +1,5 @@
 //! The commands tell the truth, in the forms that scripts rely on.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use shunt_e2e::{eventually_answers, json, node_port};
 use shunt_lab::cluster::{Lab, http};

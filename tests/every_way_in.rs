@@ -1,4 +1,5 @@
 //! Every way to a service works beside every style of CNI: the rows of the demo, both families, and long transfers.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use shunt_lab::cluster::{Lab, http};
 use shunt_lab::demo::{apply_examples, checks, run_check, scale};

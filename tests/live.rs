@@ -1,4 +1,5 @@
 //! Changes arrive: by kubectl, by devices and addresses that come, and after the API was away.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use serde_json::json;
 use shunt_e2e::{eventually, eventually_answers, eventually_silent, json as ask, node_port};

@@ -1,4 +1,5 @@
 //! Agents may die and come back: connections, streams and new connections do not notice.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use shunt_lab::cluster::{Lab, background, finish, repeat};
 use shunt_lab::demo::{apply_examples, cluster_ip};

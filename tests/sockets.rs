@@ -1,4 +1,5 @@
 //! The socket path shows a process the service that it asked for, and keeps services' ports from the node's processes.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use shunt_lab::cluster::{Lab, probe, udp};
 use shunt_lab::demo::{apply_examples, cluster_ip};
