@@ -3,22 +3,18 @@
 use crate::config;
 use crate::family::Family;
 use crate::hooks::socket::{
-    ALLOW, Ctx, ECONNREFUSED, ENOMEM, Mapped, connected, is_mapped, protocol, read, redirect, refuse,
-    translate, user_ip6, user_port, write_port,
+    ALLOW, Choice, Ctx, ECONNREFUSED, ENOMEM, Mapped, carry_out, connected, is_mapped, protocol, read,
+    refuse, translate, user_ip6, user_port,
 };
 use crate::maps::SOCK_PEER;
-use crate::outcome::count;
 use crate::steps::pick;
 use aya_ebpf::programs::SockAddrContext;
-use shunt_common::{Direction, Ip4, Ip6, Reason, SockPeer};
+use shunt_common::{Ip4, Ip6, Reason, SockPeer};
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "cgroup/connect4")]
 extern "C" fn connect4(ctx: Ctx) -> i32 {
-    match choose(ctx, Ip4([read!(ctx, user_ip4)])) {
-        Choice::Backend(peer) => redirect::<Ip4>(ctx, &peer),
-        Choice::Done(verdict) => verdict,
-    }
+    carry_out::<Ip4>(ctx, choose(ctx, Ip4([read!(ctx, user_ip4)])))
 }
 
 #[unsafe(no_mangle)]
@@ -26,23 +22,7 @@ extern "C" fn connect4(ctx: Ctx) -> i32 {
 extern "C" fn connect6(ctx: Ctx) -> i32 {
     let addr = user_ip6(ctx);
     let choice = if is_mapped(&addr) { choose(ctx, Ip4([addr[3]])) } else { choose(ctx, Ip6(addr)) };
-    match choice {
-        Choice::Backend(peer) => {
-            Ip6(peer.backend).write(ctx);
-            write_port(ctx, peer.backend_port);
-            count(Reason::SocketForwarded, Direction::Egress, 0);
-            ALLOW
-        }
-        Choice::Done(verdict) => verdict,
-    }
-}
-
-/// What becomes of a connect.
-enum Choice {
-    /// It goes to this backend; the socket remembers.
-    Backend(SockPeer),
-    /// Nothing to translate, or refused.
-    Done(i32),
+    carry_out::<Ip6>(ctx, choice)
 }
 
 #[inline(always)]

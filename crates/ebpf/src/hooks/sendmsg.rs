@@ -4,22 +4,18 @@
 use crate::config;
 use crate::family::Family;
 use crate::hooks::socket::{
-    ALLOW, Ctx, ECONNREFUSED, ENOMEM, Mapped, is_mapped, protocol, read, redirect, refuse, still_good,
-    translate, user_ip6, user_port, write_port,
+    ALLOW, Choice, Ctx, ECONNREFUSED, ENOMEM, Mapped, carry_out, is_mapped, protocol, read, refuse,
+    still_good, translate, user_ip6, user_port,
 };
 use crate::maps::SOCK_PEERS;
-use crate::outcome::count;
 use crate::steps::pick;
 use aya_ebpf::programs::SockAddrContext;
-use shunt_common::{Direction, FrontendKey, Ip4, Ip6, PortBe, Reason, SOCK_PEERS as PEERS, SockPeer};
+use shunt_common::{FrontendKey, Ip4, Ip6, PortBe, Reason, SOCK_PEERS as PEERS, SockPeer};
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "cgroup/sendmsg4")]
 extern "C" fn sendmsg4(ctx: Ctx) -> i32 {
-    match choose(ctx, Ip4([read!(ctx, user_ip4)])) {
-        Choice::Backend(peer) => redirect::<Ip4>(ctx, &peer),
-        Choice::Done(verdict) => verdict,
-    }
+    carry_out::<Ip4>(ctx, choose(ctx, Ip4([read!(ctx, user_ip4)])))
 }
 
 #[unsafe(no_mangle)]
@@ -27,23 +23,7 @@ extern "C" fn sendmsg4(ctx: Ctx) -> i32 {
 extern "C" fn sendmsg6(ctx: Ctx) -> i32 {
     let addr = user_ip6(ctx);
     let choice = if is_mapped(&addr) { choose(ctx, Ip4([addr[3]])) } else { choose(ctx, Ip6(addr)) };
-    match choice {
-        Choice::Backend(peer) => {
-            Ip6(peer.backend).write(ctx);
-            write_port(ctx, peer.backend_port);
-            count(Reason::SocketForwarded, Direction::Egress, 0);
-            ALLOW
-        }
-        Choice::Done(verdict) => verdict,
-    }
-}
-
-/// What becomes of a datagram.
-enum Choice {
-    /// It goes to this backend.
-    Backend(SockPeer),
-    /// Nothing to translate, or refused.
-    Done(i32),
+    carry_out::<Ip6>(ctx, choice)
 }
 
 #[inline(always)]

@@ -164,9 +164,27 @@ pub fn still_good<A: Mapped>(peer: &SockPeer) -> bool {
     }
 }
 
+/// What becomes of a socket call that names a destination.
+pub enum Choice {
+    /// It goes to this backend; the socket remembers.
+    Backend(SockPeer),
+    /// Nothing to translate, or refused: the hook's verdict.
+    Done(i32),
+}
+
+/// Carries a choice out on a socket of family `A`: an IPv6 socket is given an IPv4 backend's address IPv4-mapped, as it
+/// named the frontend.
+#[inline(always)]
+pub fn carry_out<A: Mapped>(ctx: Ctx, choice: Choice) -> i32 {
+    match choice {
+        Choice::Backend(peer) => redirect::<A>(ctx, &peer),
+        Choice::Done(verdict) => verdict,
+    }
+}
+
 /// Makes the socket call go to the backend.
 #[inline(always)]
-pub fn redirect<A: Mapped>(ctx: Ctx, peer: &SockPeer) -> i32 {
+fn redirect<A: Mapped>(ctx: Ctx, peer: &SockPeer) -> i32 {
     A::unmapped(&peer.backend).write(ctx);
     write_port(ctx, peer.backend_port);
     count(Reason::SocketForwarded, Direction::Egress, 0);
