@@ -2,20 +2,21 @@
 
 use crate::agent::{Agent, beside};
 use crate::api::{Api, Handle, Options};
-use crate::net::netns::{self, Netns};
+use crate::net::netns::Netns;
 use crate::net::underlay::Underlay;
 use crate::net::{plan, pods, underlay};
 use crate::place::{Place, Process};
-use crate::probe::{Answer, Datagram, Tries};
-use crate::topology::{Topology, netns_prefix};
-use crate::{bpffs, cgroup, objects};
-use anyhow::{Context, Result, bail};
-use serde::de::DeserializeOwned;
+use crate::topology::Topology;
+use crate::{bpffs, cgroup, objects, state};
+use anyhow::{Context, Result, anyhow, bail};
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
+
+pub use crate::client::{background, finish, http, probe, repeat, udp};
+pub use crate::state::{clean, names};
 
 /// A pod with its server.
 #[derive(Debug)]
@@ -56,13 +57,8 @@ pub struct Lab {
     pub kubectl: SocketAddr,
     api: Api,
     dir: PathBuf,
-    /// Keep everything when dropped.
-    kept: bool,
     _lock: File,
 }
-
-/// Files of all labs.
-const RUN: &str = "/run/shunt-lab";
 
 impl Lab {
     /// Brings a lab up, agents included, and waits until they are ready.
@@ -79,7 +75,8 @@ impl Lab {
 
     /// Brings up everything but the agents.
     pub fn without_agents(topology: Topology) -> Result<Self> {
-        let lock = lock()?;
+        topology.check().map_err(|why| anyhow!(why))?;
+        let lock = state::lock()?;
         clean(&topology.name);
         match Self::build(topology.clone(), lock) {
             Ok(lab) => Ok(lab),
@@ -91,20 +88,19 @@ impl Lab {
     }
 
     fn build(topology: Topology, lock: File) -> Result<Self> {
-        let dir = Path::new(RUN).join(&topology.name);
-        fs::create_dir_all(&dir)?;
+        let dir = state::take(&topology.name)?;
         bpffs::mount(&dir.join("bpf"))?;
         let cgroups = cgroup::root(&topology.name)?;
         let underlay = underlay::build(&topology)?;
-        let (api, kubectl) = serve_api(&underlay, &dir)?;
+        let (api, kubectl) = serve_api(&topology, &underlay, &dir)?;
         let handle = api.handle();
         let mut nodes = Vec::new();
         for i in 1..=topology.nodes {
-            handle.put(objects::node(i)).map_err(|e| anyhow::anyhow!("node object: {e:?}"))?;
+            handle.put(objects::node(i, topology.families)).map_err(|e| anyhow!("node object: {e:?}"))?;
             nodes.push(build_node(&topology, &underlay, &dir, &cgroups, i)?);
         }
         let client = Place { name: "client".into(), netns: underlay.client, cgroup: None };
-        let lab = Self { topology, nodes, client, kubectl, api, dir, kept: false, _lock: lock };
+        let lab = Self { topology, nodes, client, kubectl, api, dir, _lock: lock };
         for (n, i) in lab.pod_numbers() {
             lab.put_pod(n, i)?;
         }
@@ -118,7 +114,8 @@ impl Lab {
 
     /// Tells the API of a pod: it is running and ready.
     pub fn put_pod(&self, node: usize, i: usize) -> Result<()> {
-        self.api().put(objects::pod(node, i)).map(drop).map_err(|e| anyhow::anyhow!("pod object: {e:?}"))
+        let pod = objects::pod(node, i, self.topology.families);
+        self.api().put(pod).map(drop).map_err(|e| anyhow!("pod object: {e:?}"))
     }
 
     /// The API, without HTTP.
@@ -162,72 +159,16 @@ impl Lab {
         }
         Ok(())
     }
-
-    /// Leaves everything up when this process ends.
-    pub fn keep(mut self) {
-        self.kept = true;
-    }
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
         for node in &mut self.nodes {
             node.agent.kill();
         }
         self.nodes.clear();
         clean(&self.topology.name);
     }
-}
-
-/// Runs a probe process in a place and reads what it found.
-pub fn probe<T: DeserializeOwned>(place: &Place, args: &[&str]) -> Result<T> {
-    let mut command = place.command(lab_binary()?)?;
-    let done = command.arg("probe").args(args).stdin(Stdio::null()).output()?;
-    if !done.status.success() {
-        bail!("probe {} from {}: {}", args.join(" "), place.name, String::from_utf8_lossy(&done.stderr));
-    }
-    serde_json::from_slice(&done.stdout).with_context(|| format!("probe {}", args.join(" ")))
-}
-
-/// One HTTP GET from a place.
-pub fn http(place: &Place, addr: SocketAddr, path: &str) -> Result<Answer> {
-    probe(place, &["http", &addr.to_string(), path])
-}
-
-/// One UDP exchange from a place.
-pub fn udp(place: &Place, addr: SocketAddr, connected: bool) -> Result<Datagram> {
-    let addr = addr.to_string();
-    let mut args = vec!["udp", &addr];
-    if connected {
-        args.push("--connected");
-    }
-    probe(place, &args)
-}
-
-/// Some HTTP GETs from a place, each on its own connection.
-pub fn repeat(place: &Place, addr: SocketAddr, count: u32) -> Result<Tries> {
-    probe(place, &["repeat", &addr.to_string(), "--count", &count.to_string()])
-}
-
-/// A probe that runs until its standard input is closed.
-pub fn background(place: &Place, args: &[String]) -> Result<Process> {
-    let mut command = place.command(lab_binary()?)?;
-    command.arg("probe").args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
-    Ok(Process::new(command.spawn()?))
-}
-
-/// Ends a background probe and reads what it found: its last line.
-pub fn finish<T: DeserializeOwned>(mut process: Process) -> Result<T> {
-    drop(process.child().stdin.take());
-    let mut text = String::new();
-    let mut out = process.child().stdout.take().context("a pipe")?;
-    std::io::Read::read_to_string(&mut out, &mut text)?;
-    process.child().wait()?;
-    let last = text.lines().last().context("the probe said nothing")?;
-    serde_json::from_str(last).with_context(|| text.clone())
 }
 
 /// `shunt-lab` itself: it serves and probes in its places.
@@ -276,20 +217,24 @@ fn start_server(place: &Place, name: &str) -> Result<Process> {
 }
 
 /// Starts the API on the router's side and on the host's loopback, and writes the kubeconfigs for both.
-fn serve_api(underlay: &Underlay, dir: &Path) -> Result<(Api, SocketAddr)> {
-    let at = plan::router_to_nodes().v4;
-    let net = |text: &str| text.parse().expect("a literal network");
+fn serve_api(topology: &Topology, underlay: &Underlay, dir: &Path) -> Result<(Api, SocketAddr)> {
+    let at = SocketAddr::new(plan::router_to_nodes().of(topology.families.first_is_v6()), plan::API_PORT);
+    let nets = |both: &[&str; 2]| -> Vec<_> {
+        let ours = topology.families.of(both);
+        ours.into_iter().map(|net| net.parse().expect("a literal network")).collect()
+    };
     let options = Options {
-        advertise: Some((vec![at.into()], plan::API_PORT)),
-        load_balancer_cidrs: plan::BALANCER.map(net).to_vec(),
+        advertise: Some((vec![at.ip()], at.port())),
+        service_cidrs: nets(&plan::SERVICES),
+        load_balancer_cidrs: nets(&plan::BALANCER),
         ..Options::default()
     };
     let api = Api::start(options)?;
-    let inside = underlay.router.run(move || TcpListener::bind((at, plan::API_PORT)))??;
+    let inside = underlay.router.run(move || TcpListener::bind(at))??;
     api.serve(inside)?;
     let kubectl = api.serve(TcpListener::bind("127.0.0.1:0")?)?;
     fs::write(dir.join("kubeconfig"), kubeconfig(kubectl))?;
-    fs::write(dir.join("agents.kubeconfig"), kubeconfig((at, plan::API_PORT).into()))?;
+    fs::write(dir.join("agents.kubeconfig"), kubeconfig(at))?;
     Ok((api, kubectl))
 }
 
@@ -299,32 +244,4 @@ fn kubeconfig(server: SocketAddr) -> String {
          contexts:\n- name: lab\n  context:\n    cluster: lab\n    user: lab\ncurrent-context: lab\n\
          users:\n- name: lab\n  user: {{}}\n"
     )
-}
-
-/// One lab at a time: they are heavy, and their figures would disturb each other.
-fn lock() -> Result<File> {
-    fs::create_dir_all(RUN)?;
-    let file = File::create(Path::new(RUN).join("lock"))?;
-    file.lock()?;
-    Ok(file)
-}
-
-/// Removes everything of a lab by name, whoever made it: after a crash too. Fine when there is nothing.
-pub fn clean(name: &str) {
-    let dir = Path::new(RUN).join(name);
-    if let Ok(root) = cgroup::root(name) {
-        cgroup::remove(&root);
-    }
-    for netns in netns::with_prefix(&netns_prefix(name)) {
-        // Removed meanwhile is as good.
-        let _ = netns.remove();
-    }
-    bpffs::unmount(&dir.join("bpf"));
-    let _ = fs::remove_dir_all(&dir);
-}
-
-/// Names of labs that are up, or were not taken down.
-pub fn names() -> Vec<String> {
-    let Ok(entries) = fs::read_dir(RUN) else { return Vec::new() };
-    entries.flatten().filter(|e| e.path().is_dir()).filter_map(|e| e.file_name().into_string().ok()).collect()
 }

@@ -1,11 +1,9 @@
 //! `shunt-lab`: labs by hand, the demo, and what runs inside of labs.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
-use shunt_lab::cluster::{self, Lab};
-use shunt_lab::net::netns;
-use shunt_lab::topology::{Style, Topology, netns_prefix};
-use shunt_lab::{cgroup, demo, netexec, place::Place, probe};
+use shunt_lab::topology::{Families, Style, Topology};
+use shunt_lab::{demo, netexec, probe, state, supervise, up};
 use std::process::ExitCode;
 
 /// Clusters of network namespaces on this machine, with Shunt on every node.
@@ -24,8 +22,11 @@ enum Cli {
     Up {
         #[command(flatten)]
         shape: Shape,
+        /// Leave it up in the background, until `shunt-lab down`
+        #[arg(long)]
+        detach: bool,
     },
-    /// Remove what a lab left behind
+    /// Take a lab down, or remove what a killed one left behind
     Down {
         /// Its name; every lab when not given
         name: Option<String>,
@@ -41,7 +42,7 @@ enum Cli {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
-    /// Labs that are up
+    /// Labs that are up, and those that were killed and left something behind
     List,
     /// Serve as a pod does
     Netexec(netexec::Args),
@@ -65,11 +66,24 @@ struct Shape {
     /// Pods on each node
     #[arg(long, default_value_t = 2)]
     pods: usize,
+    /// Address families: v4, v6 or both
+    #[arg(long, default_value = "both")]
+    families: Families,
+    /// Devices of each node that face the network
+    #[arg(long, default_value_t = 1)]
+    devices: usize,
+    /// MTU of the network between nodes, in bytes
+    #[arg(long, default_value_t = 1500)]
+    mtu: u32,
+    /// Another process cleans up behind this one
+    #[arg(long, hide = true)]
+    watched: bool,
 }
 
 impl Shape {
     fn topology(self) -> Topology {
-        Topology { nodes: self.nodes, pods: self.pods, ..Topology::new(self.name, self.style) }
+        let Self { name, style, nodes, pods, families, devices, mtu, watched: _ } = self;
+        Topology { name, nodes, pods, style, families, devices, mtu }
     }
 }
 
@@ -84,42 +98,34 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
-    match cli {
-        Cli::Demo { shape, keep } => demo::run(shape.topology(), keep)?,
-        Cli::Up { shape } => up(shape.topology())?,
-        Cli::Down { name } => {
-            let names = name.map_or_else(cluster::names, |name| vec![name]);
-            names.iter().for_each(|name| cluster::clean(name));
+    let code = match cli {
+        Cli::Up { shape, detach: true } => up::detach(&shape.name).map(|()| 0)?,
+        Cli::Demo { shape, .. } | Cli::Up { shape, .. } if !shape.watched => {
+            supervise::supervise(&shape.name)?
         }
-        Cli::Exec { place, name, command } => return exec(&name, &place, &command),
-        Cli::List => cluster::names().iter().for_each(|name| println!("{name}")),
-        Cli::Netexec(args) => netexec::run(&args)?,
-        Cli::Probe(args) => probe::run(&args)?,
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn up(topology: Topology) -> Result<()> {
-    let lab = Lab::up(topology)?;
-    println!("up; export KUBECONFIG={}", lab.kubeconfig().display());
-    demo::wait_for_interrupt()
-}
-
-/// Runs a command where a lab's processes run.
-fn exec(lab: &str, name: &str, command: &[String]) -> Result<ExitCode> {
-    let wanted = format!("{}{name}", netns_prefix(lab));
-    let netns = netns::with_prefix(&wanted).into_iter().find(|netns| netns.name() == wanted);
-    let netns = netns.with_context(|| format!("lab {lab} has no {name}"))?;
-    // A node's own processes are in NODE/host, a pod's in NODE/POD.
-    let root = cgroup::root(lab)?;
-    let node =
-        name.strip_prefix("pod").and_then(|rest| rest.split_once('-')).map(|(node, _)| format!("node{node}"));
-    let cgroup = match node {
-        Some(node) => root.join(node).join(name),
-        None => root.join(name).join("host"),
+        Cli::Demo { shape, keep } => demo::run(shape.topology(), keep).map(|()| 0)?,
+        Cli::Up { shape, .. } => up::up(shape.topology()).map(|()| 0)?,
+        Cli::Down { name } => {
+            let names = name.map_or_else(state::names, |name| vec![name]);
+            names.iter().for_each(|name| state::end(name));
+            0
+        }
+        Cli::Exec { place, name, command } => up::exec(&name, &place, &command)?,
+        Cli::List => {
+            list();
+            0
+        }
+        Cli::Netexec(args) => netexec::run(&args).map(|()| 0)?,
+        Cli::Probe(args) => probe::run(&args).map(|()| 0)?,
     };
-    let place = Place { name: name.to_owned(), netns, cgroup: cgroup.is_dir().then_some(cgroup) };
-    let (program, args) = command.split_first().context("no command")?;
-    let status = place.command(program)?.args(args).status().with_context(|| program.clone())?;
-    Ok(ExitCode::from(status.code().unwrap_or(1) as u8))
+    Ok(ExitCode::from(code))
+}
+
+fn list() {
+    for name in state::names() {
+        match state::owner(&name) {
+            Some(pid) => println!("{name:<20} up, in process {pid}"),
+            None => println!("{name:<20} killed; `shunt-lab down {name}` removes what it left behind"),
+        }
+    }
 }

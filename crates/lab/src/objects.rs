@@ -1,30 +1,31 @@
 //! The Kubernetes objects that a cluster has of itself: nodes and pods.
 
 use crate::net::plan;
+use crate::topology::Families;
 use serde_json::{Value, json};
 
 /// A node's object.
-pub fn node(i: usize) -> Value {
-    let a = plan::node(i);
-    let cidrs = plan::pod_cidrs(i);
+pub fn node(i: usize, families: Families) -> Value {
+    let name = format!("node{i}");
+    let cidrs = families.of(&plan::pod_cidrs(i));
+    let address = |v6: &bool| json!({"type": "InternalIP", "address": plan::node(i).of(*v6).to_string()});
+    let mut addresses: Vec<Value> = families.each().iter().map(address).collect();
+    addresses.push(json!({"type": "Hostname", "address": name}));
     json!({
         "apiVersion": "v1", "kind": "Node",
-        "metadata": {"name": format!("node{i}"), "labels": {"kubernetes.io/hostname": format!("node{i}")}},
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
         "spec": {"podCIDR": cidrs[0], "podCIDRs": cidrs},
         "status": {
-            "addresses": [
-                {"type": "InternalIP", "address": a.v4.to_string()},
-                {"type": "InternalIP", "address": a.v6.to_string()},
-                {"type": "Hostname", "address": format!("node{i}")},
-            ],
+            "addresses": addresses,
             "conditions": [{"type": "Ready", "status": "True"}],
         },
     })
 }
 
 /// A pod's object: running, ready, labelled so that services can select all, those of a node, or one.
-pub fn pod(node: usize, i: usize) -> Value {
-    let a = plan::pod(node, i);
+pub fn pod(node: usize, i: usize, families: Families) -> Value {
+    let ip = |v6: &bool| json!({"ip": plan::pod(node, i).of(*v6).to_string()});
+    let ips: Vec<Value> = families.each().iter().map(ip).collect();
     let name = format!("pod{node}-{i}");
     json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -45,8 +46,8 @@ pub fn pod(node: usize, i: usize) -> Value {
         },
         "status": {
             "phase": "Running",
-            "podIP": a.v4.to_string(),
-            "podIPs": [{"ip": a.v4.to_string()}, {"ip": a.v6.to_string()}],
+            "podIP": ips[0]["ip"],
+            "podIPs": ips,
             "conditions": [{"type": "Ready", "status": "True"}],
         },
     })

@@ -4,10 +4,11 @@ use crate::cluster::{Lab, udp};
 use crate::net::plan::Addresses;
 use crate::place::Place;
 use crate::probe::Answer;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 /// What source address the server must see.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,13 +61,16 @@ pub struct Outcome {
 }
 
 /// Tries of a row: enough to find each of six pods with near certainty.
-const TRIES: u32 = 24;
+const TRIES: usize = 24;
 
-/// Every row, for both families.
+/// A refusal must not take longer, a process that starts on a busy machine included.
+const AT_ONCE: Duration = Duration::from_millis(900);
+
+/// Every row, for each family of the lab.
 pub fn checks(lab: &Lab) -> Result<Vec<Check>> {
     let mut rows = Vec::new();
-    for v6 in [false, true] {
-        rows.extend(family(lab, v6)?);
+    for v6 in lab.topology.families.each() {
+        rows.extend(family(lab, *v6)?);
     }
     Ok(rows)
 }
@@ -222,19 +226,9 @@ fn of_family(ips: Option<&Value>, v6: bool) -> Option<IpAddr> {
     ips.into_iter().find(|ip| ip.is_ipv6() == v6)
 }
 
-/// Runs a row, again for a while when it fails.
+/// Runs a row, once: a try that is lost counts.
 pub fn run(check: &Check) -> Result<Outcome> {
-    let end = std::time::Instant::now() + super::PATIENCE;
-    loop {
-        let outcome = once(check)?;
-        if outcome.wrong.is_empty() || std::time::Instant::now() > end {
-            return Ok(outcome);
-        }
-        std::thread::sleep(std::time::Duration::from_millis(250));
-    }
-}
-
-fn once(check: &Check) -> Result<Outcome> {
+    let start = Instant::now();
     let answers = match check.how {
         How::Curl => curl(check)?,
         How::Udp | How::UdpConnected => datagrams(check)?,
@@ -243,7 +237,11 @@ fn once(check: &Check) -> Result<Outcome> {
     if check.answers.is_empty() {
         let refused = answers.iter().all(|a| *a == Answer::Refused);
         if !refused {
-            outcome.wrong.push(format!("expected to be refused, got {:?}", answers.first()));
+            outcome.wrong.push(format!("expected to be refused, got {answers:?}"));
+        }
+        let each = start.elapsed() / answers.len() as u32;
+        if each > AT_ONCE {
+            outcome.wrong.push(format!("a refusal took {each:?}"));
         }
         *outcome.spread.entry("refused".into()).or_default() += answers.len() as u32;
         return Ok(outcome);
@@ -284,32 +282,47 @@ fn judge(check: &Check, outcome: &mut Outcome) {
 }
 
 /// curl's exit code for a connection that was refused.
-const CURL_REFUSED: i32 = 7;
+const CURL_REFUSED: &str = "7";
 /// curl's exit code for a time-out.
-const CURL_TIMEOUT: i32 = 28;
+const CURL_TIMEOUT: &str = "28";
 
 fn curl(check: &Check) -> Result<Vec<Answer>> {
-    let tries = if check.answers.len() > 1 { TRIES } else { 3 };
+    let tries = tries(check, 3);
     let url = format!("http://{}/", check.to);
     let mut command = check.from.command("curl")?;
-    command.args(["-s", "-m", "3", "-H", "Connection: close", "-w", "\n"]);
-    command.args(vec![url; tries as usize]);
+    // One line for each try: the body, a tab, and how that try ended.
+    command.args(["-s", "-m", "3", "-H", "Connection: close", "-w", "\t%{exitcode}\n"]);
+    command.args(vec![url; tries]);
     let done = command.output().context("curl is not here; `cargo xtask setup` installs it")?;
     let text = String::from_utf8_lossy(&done.stdout);
-    let mut answers: Vec<Answer> =
-        text.lines().filter(|l| !l.is_empty()).map(|l| Answer::Ok(l.to_owned())).collect();
-    match done.status.code() {
-        Some(0) => {}
-        Some(CURL_REFUSED) => answers.push(Answer::Refused),
-        Some(CURL_TIMEOUT) => answers.push(Answer::Timeout),
-        code => answers.push(Answer::Other(format!("curl exit code {code:?}"))),
+    let answers: Vec<Answer> = text.lines().map(answer).collect();
+    if answers.len() != tries {
+        bail!(
+            "curl told of {} tries out of {tries}: {}",
+            answers.len(),
+            String::from_utf8_lossy(&done.stderr)
+        );
     }
     Ok(answers)
 }
 
+fn answer(line: &str) -> Answer {
+    match line.rsplit_once('\t') {
+        Some((body, "0")) => Answer::Ok(body.to_owned()),
+        Some((_, CURL_REFUSED)) => Answer::Refused,
+        Some((_, CURL_TIMEOUT)) => Answer::Timeout,
+        Some((_, code)) => Answer::Other(format!("curl exit code {code}")),
+        None => Answer::Other(format!("curl said {line:?}")),
+    }
+}
+
+/// How often a row asks: when several may answer, often enough to see them all.
+fn tries(check: &Check, few: usize) -> usize {
+    if check.answers.len() > 1 { TRIES } else { few }
+}
+
 fn datagrams(check: &Check) -> Result<Vec<Answer>> {
-    let tries = if check.answers.len() > 1 { TRIES } else { 2 };
-    (0..tries)
+    (0..tries(check, 2))
         .map(|_| {
             let got = udp(&check.from, check.to, check.how == How::UdpConnected)?;
             match got.from {

@@ -4,34 +4,35 @@ use super::rows::cluster_ip;
 use crate::api::Kind;
 use crate::cluster::{Lab, background, finish};
 use crate::probe::Tries;
+use crate::topology::Topology;
 use anyhow::Result;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Pods that leave the service and come back; their servers go on, as pods do while they terminate.
-const LEAVING: [(usize, usize); 3] = [(1, 2), (2, 1), (3, 2)];
 const PAUSE: Duration = Duration::from_millis(700);
 
 /// Scales, and prints what the clients saw; the number of tries that failed.
 pub fn run(lab: &Lab) -> Result<usize> {
     println!("\nScaling the service `web` down and up, twice, while clients go on asking:");
-    let node = |i: usize, v6| SocketAddr::new(lab.nodes[i].addresses.of(v6), 30080).to_string();
-    let outside = ["repeat".to_owned(), node(0, false), node(1, false), node(0, true), node(2, true)];
-    let web = |v6| Ok::<_, anyhow::Error>(SocketAddr::new(cluster_ip(lab, "web", v6)?, 80).to_string());
-    let inside = ["repeat".to_owned(), web(false)?, web(true)?];
+    let (mut outside, mut inside) = (vec!["repeat".to_owned()], vec!["repeat".to_owned()]);
+    for v6 in lab.topology.families.each() {
+        outside
+            .extend(lab.nodes.iter().map(|node| SocketAddr::new(node.addresses.of(*v6), 30080).to_string()));
+        inside.push(SocketAddr::new(cluster_ip(lab, "web", *v6)?, 80).to_string());
+    }
     let clients = [
         ("client outside, to NodePorts", background(&lab.client, &outside)?),
         ("pod, to the ClusterIP", background(&lab.nodes[0].pods[0].place, &inside)?),
     ];
     for _ in 0..2 {
         std::thread::sleep(PAUSE);
-        for (node, i) in LEAVING {
+        for (node, i) in leaving(lab) {
             let gone = lab.api().delete(Kind::Pod, "default", &format!("pod{node}-{i}"));
             gone.map_err(|e| anyhow::anyhow!("scaling down: {e:?}"))?;
         }
         lab.settle()?;
         std::thread::sleep(PAUSE);
-        for (node, i) in LEAVING {
+        for (node, i) in leaving(lab) {
             lab.put_pod(node, i)?;
         }
         lab.settle()?;
@@ -46,4 +47,10 @@ pub fn run(lab: &Lab) -> Result<usize> {
         failed += tries.failures.len();
     }
     Ok(failed)
+}
+
+/// Pods that leave the service and come back, one a node; their servers go on, as pods do while they terminate.
+fn leaving(lab: &Lab) -> impl Iterator<Item = (usize, usize)> {
+    let Topology { nodes, pods, .. } = lab.topology;
+    (1..=nodes).map(move |node| (node, 1 + node % pods))
 }

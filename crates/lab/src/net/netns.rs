@@ -1,6 +1,7 @@
 //! Named network namespaces, as `ip netns` keeps them, so that its tools and `nsenter` find them.
 
 use crate::sh;
+use crate::topology::{netns_prefix, place_of};
 use anyhow::{Context, Result};
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -64,9 +65,15 @@ impl Netns {
     }
 }
 
-/// Names of all network namespaces that begin with `prefix`.
+/// All network namespaces whose names begin with `prefix`.
 pub fn with_prefix(prefix: &str) -> Vec<Netns> {
     let Ok(entries) = fs::read_dir("/var/run/netns") else { return Vec::new() };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     names.filter(|name| name.starts_with(prefix)).map(|name| Netns { name }).collect()
+}
+
+/// The network namespaces of a lab.
+pub fn of_lab(lab: &str) -> Vec<Netns> {
+    let all = with_prefix(&netns_prefix(lab));
+    all.into_iter().filter(|netns| place_of(lab, &netns.name).is_some()).collect()
 }
