@@ -5,7 +5,7 @@ use shunt_common::{Device, maps};
 use shunt_datapath::{Datapath, Expirer, Interface, KernelStore, Mode, Role, dump::Reader, testrun::TestRun};
 use shunt_model::store::{BackendRow, FrontendRef, MapStore, Op};
 use std::os::unix::fs::PermissionsExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The agent moves them between its threads.
 #[test]
@@ -78,10 +78,8 @@ fn a_restart_keeps_values_and_links_and_replaces_programs() {
     assert_eq!(node.cgroup_programs(), before.0, "programs stay while no agent runs");
     assert_eq!(tcx(device), before.1);
 
-    let start = Instant::now();
     let second = node.start();
     second.set_interface(&interface).unwrap();
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     let actual = second.store().unwrap().dump().unwrap();
     assert_eq!(actual.backends4[&5], backend(9));
     assert!(actual.frontends.contains_key(&key));
