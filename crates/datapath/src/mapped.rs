@@ -5,11 +5,13 @@
 
 use crate::{Error, sys};
 use shunt_common::maps;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
-/// The mapped arrays. Pages of a mapping count as memory of the process, so each is mapped once and shared.
+/// The mapped arrays, each mapped once and shared.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrays {
     pub(crate) backends4: Arc<Mapped>,
@@ -23,7 +25,7 @@ impl Arrays {
         map: impl Fn(&'static str) -> Result<OwnedFd, Error>,
         writable: bool,
     ) -> Result<Self, Error> {
-        let open = |name| Ok::<_, Error>(Arc::new(Mapped::new(&map(name)?, name, writable)?));
+        let open = |name| Ok::<_, Error>(Arc::new(Mapped::new(map(name)?, name, writable)?));
         Ok(Self {
             backends4: open(maps::BACKENDS4)?,
             backends6: open(maps::BACKENDS6)?,
@@ -32,36 +34,37 @@ impl Arrays {
     }
 }
 
+/// How much is mapped at a time: a multiple of every page size there is, and of every element's size.
+const WINDOW: usize = 64 << 10;
+
 /// A mapped ARRAY as words. Elements are padded to 8 bytes.
+///
+/// All pages of a mapping of a map count as memory of the process from its first moment on. Ids are given out from the
+/// lowest, so only the parts that are used come to be mapped.
 #[derive(Debug)]
 pub(crate) struct Mapped {
-    base: std::ptr::NonNull<AtomicU32>,
+    fd: OwnedFd,
+    writable: bool,
+    windows: Box<[OnceLock<Window>]>,
     bytes: usize,
     /// Words from one element to the next.
     stride: usize,
     elements: u32,
 }
 
-// SAFETY: the mapping belongs to this value alone, and is only accessed through atomics.
-unsafe impl Send for Mapped {}
-// SAFETY: as above.
-unsafe impl Sync for Mapped {}
-
 impl Mapped {
-    /// Maps a whole array; the mapping lives on without the descriptor.
-    pub(crate) fn new(fd: &OwnedFd, name: &str, writable: bool) -> Result<Self, Error> {
+    /// Maps an array, at first only its beginning.
+    pub(crate) fn new(fd: OwnedFd, name: &str, writable: bool) -> Result<Self, Error> {
         let info = sys::map::info(fd.as_fd()).map_err(Error::system(format!("reading map {name}")))?;
         let stride = (info.value_size as usize).next_multiple_of(8);
+        assert!(WINDOW.is_multiple_of(stride), "elements of {name} do not straddle windows");
         let bytes = stride * info.max_entries as usize;
-        let access = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
-        let fd = std::os::fd::AsRawFd::as_raw_fd(fd);
-        // SAFETY: a fresh shared mapping that overlaps nothing; the kernel rounds the length up to pages.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, libc::MAP_SHARED, fd, 0) };
-        let base = if base == libc::MAP_FAILED { None } else { std::ptr::NonNull::new(base.cast()) };
-        let Some(base) = base else {
-            return Err(Error::system(format!("mapping map {name}"))(std::io::Error::last_os_error()));
-        };
-        Ok(Self { base, bytes, stride: stride / 4, elements: info.max_entries })
+        let windows = (0..bytes.div_ceil(WINDOW)).map(|_| OnceLock::new()).collect();
+        let mapped = Self { fd, writable, windows, bytes, stride: stride / 4, elements: info.max_entries };
+        // A map that cannot be mapped at all says so here.
+        let first = mapped.map(0).map_err(Error::system(format!("mapping map {name}")))?;
+        mapped.windows[0].set(first).expect("nobody else has it yet");
+        Ok(mapped)
     }
 
     /// Number of elements.
@@ -74,37 +77,88 @@ impl Mapped {
         self.bytes / 4
     }
 
-    /// The words of the array.
-    fn all(&self) -> &[AtomicU32] {
-        // SAFETY: the mapping is that long, aligned to a page, and lives as long as `self`.
-        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.words()) }
-    }
-
-    /// The words of one element, padding included.
+    /// The words of one element, padding included; `None` past the end, and where the process has no room for a mapping.
     pub(crate) fn element(&self, index: u32) -> Option<&[AtomicU32]> {
         let start = index as usize * self.stride;
-        self.all().get(start..start + self.stride)
+        let (window, at) = (self.window(start)?, start % (WINDOW / 4));
+        window.words().get(at..at + self.stride)
     }
 
     /// The array as one run of words, for elements without padding.
     pub(crate) fn word(&self, index: u32) -> Option<&AtomicU32> {
-        self.all().get(index as usize)
+        let start = index as usize;
+        self.window(start)?.words().get(start % (WINDOW / 4))
     }
 
-    /// Reads the first `N` words of an element.
-    pub(crate) fn read<const N: usize>(&self, index: u32) -> Option<[u32; N]> {
-        let words = self.element(index)?;
-        let mut out = [0; N];
-        for (to, from) in out.iter_mut().zip(words) {
-            *to = from.load(Ordering::Acquire);
+    /// Makes something of each element in turn, and maps for the time of it what is not mapped.
+    pub(crate) fn collect<T>(&self, each: impl Fn(u32, &[AtomicU32]) -> Option<T>) -> Vec<T> {
+        let mut found = Vec::new();
+        for (number, window) in self.windows.iter().enumerate() {
+            let first = number * (WINDOW / 4) / self.stride;
+            let mut look = |window: &Window| {
+                let elements = (first as u32..).zip(window.words().chunks_exact(self.stride));
+                found.extend(elements.filter_map(|(index, words)| each(index, words)));
+            };
+            match window.get() {
+                Some(window) => look(window),
+                None => self.map(number).iter().for_each(look),
+            }
         }
-        Some(out)
+        found
+    }
+
+    /// The window with a word.
+    fn window(&self, word: usize) -> Option<&Window> {
+        let number = word / (WINDOW / 4);
+        let window = self.windows.get(number)?;
+        if window.get().is_none() {
+            // Whoever is first wins; the other mapping ends here.
+            let _ = window.set(self.map(number).ok()?);
+        }
+        window.get()
+    }
+
+    fn map(&self, number: usize) -> io::Result<Window> {
+        let offset = number * WINDOW;
+        let bytes = WINDOW.min(self.bytes - offset);
+        let access = if self.writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+        let fd = self.fd.as_raw_fd();
+        let at = offset as libc::off_t;
+        // SAFETY: a fresh shared mapping that overlaps nothing; the kernel rounds the length up to pages.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, libc::MAP_SHARED, fd, at) };
+        let base = if base == libc::MAP_FAILED { None } else { NonNull::new(base.cast()) };
+        Ok(Window { base: base.ok_or_else(io::Error::last_os_error)?, bytes })
     }
 }
 
-impl Drop for Mapped {
+/// The first `N` words of an element; `None` when it has fewer.
+pub(crate) fn load<const N: usize>(element: &[AtomicU32]) -> Option<[u32; N]> {
+    let words: &[AtomicU32; N] = element.first_chunk()?;
+    Some(words.each_ref().map(|word| word.load(Ordering::Acquire)))
+}
+
+/// One mapping.
+#[derive(Debug)]
+struct Window {
+    base: NonNull<AtomicU32>,
+    bytes: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone, and is only accessed through atomics.
+unsafe impl Send for Window {}
+// SAFETY: as above.
+unsafe impl Sync for Window {}
+
+impl Window {
+    fn words(&self) -> &[AtomicU32] {
+        // SAFETY: the mapping is that long, aligned to a page, and lives as long as `self`.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.bytes / 4) }
+    }
+}
+
+impl Drop for Window {
     fn drop(&mut self) {
-        // SAFETY: the mapping that `new` made, of the same length; no reference outlives `self`.
+        // SAFETY: the mapping that `map` made, of the same length; no reference outlives `self`.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
     }
 }

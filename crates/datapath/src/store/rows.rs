@@ -4,7 +4,7 @@
 //! counts: it is zeroed before any other word of a live row changes, and written last, so that a reader never
 //! combines one backend's port with another's address.
 
-use crate::mapped::Mapped;
+use crate::mapped::{self, Mapped};
 use crate::maps::LB_MAP_MAX;
 use shunt_common::{Addr, Backend, Ip4, Ip6, PortBe};
 use shunt_model::store::MapError;
@@ -16,8 +16,12 @@ pub(crate) trait Row: Sized {
     type Words: AsRef<[u32]>;
     /// The row's words.
     fn words(&self) -> Self::Words;
+    /// The row that an element holds.
+    fn load(element: &[AtomicU32]) -> Option<Self>;
     /// Reads the row at an id; `None` past the end.
-    fn read(rows: &Mapped, id: u32) -> Option<Self>;
+    fn read(rows: &Mapped, id: u32) -> Option<Self> {
+        Self::load(rows.element(id)?)
+    }
     /// Whether the id is in use.
     fn used(&self) -> bool;
 }
@@ -50,8 +54,8 @@ impl Row for Backend<Ip4> {
         let [x, y, z] = tail(self);
         [a, x, y, z]
     }
-    fn read(rows: &Mapped, id: u32) -> Option<Self> {
-        let [a, x, y, z] = rows.read(id)?;
+    fn load(element: &[AtomicU32]) -> Option<Self> {
+        let [a, x, y, z] = mapped::load(element)?;
         Some(from_tail(Ip4([a]), [x, y, z]))
     }
     fn used(&self) -> bool {
@@ -66,8 +70,8 @@ impl Row for Backend<Ip6> {
         let [x, y, z] = tail(self);
         [a, b, c, d, x, y, z]
     }
-    fn read(rows: &Mapped, id: u32) -> Option<Self> {
-        let [a, b, c, d, x, y, z] = rows.read(id)?;
+    fn load(element: &[AtomicU32]) -> Option<Self> {
+        let [a, b, c, d, x, y, z] = mapped::load(element)?;
         Some(from_tail(Ip6([a, b, c, d]), [x, y, z]))
     }
     fn used(&self) -> bool {
@@ -77,7 +81,8 @@ impl Row for Backend<Ip6> {
 
 /// Every used row with its id.
 pub(crate) fn all<R: Row>(rows: &Mapped) -> impl Iterator<Item = (u32, R)> {
-    (1..rows.elements()).filter_map(|id| Some((id, R::read(rows, id)?))).filter(|(_, row)| row.used())
+    let used = |id, element: &[AtomicU32]| Some((id, R::load(element).filter(|row| id != 0 && row.used())?));
+    rows.collect(used).into_iter()
 }
 
 /// Writes a row at an id.
