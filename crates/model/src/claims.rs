@@ -3,7 +3,7 @@
 use crate::snapshot::ServiceName;
 use crate::store::FrontendRef;
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A service that asks for a frontend. The least of all claimants keeps it: the oldest, then the first by name.
@@ -35,9 +35,9 @@ struct Claim {
     waiting: Vec<Claimant>,
 }
 
-/// The claims of all services.
+/// The claims of all services. A tree, since it has no spare room to speak of.
 #[derive(Default, Debug)]
-pub struct Claims(HashMap<FrontendRef, Claim>);
+pub struct Claims(BTreeMap<FrontendRef, Claim>);
 
 impl Claims {
     /// The service that has a frontend.

@@ -20,7 +20,7 @@ pub use space::Space;
 
 use crate::store::{Actual, BackendRow, Capacity, Family, FrontendRef, Op};
 use shunt_common::{Frontend, Ip4, Ip6, Pool};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A written range of pool slots.
 #[derive(Debug)]
@@ -37,7 +37,8 @@ struct Range {
 /// Remembered actual state and the allocators.
 #[derive(Debug)]
 pub struct Ledger {
-    rows: HashMap<FrontendRef, Frontend>,
+    /// A tree: with tens of thousands of rows a hash map is mostly spare room.
+    rows: BTreeMap<FrontendRef, Frontend>,
     /// By offset.
     ranges: HashMap<u32, Range>,
     space: Space,
@@ -53,7 +54,7 @@ impl Ledger {
     #[must_use]
     pub fn new(capacity: Capacity) -> Self {
         Self {
-            rows: HashMap::new(),
+            rows: BTreeMap::new(),
             ranges: HashMap::new(),
             space: Space::new(capacity.slots),
             backends4: Backends::new(capacity.backends),
@@ -79,7 +80,7 @@ impl Ledger {
         self.rows.get(key)
     }
 
-    /// All rows, in no order.
+    /// All rows, by key.
     pub fn frontends(&self) -> impl Iterator<Item = (&FrontendRef, &Frontend)> {
         self.rows.iter()
     }
