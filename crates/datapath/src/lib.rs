@@ -21,6 +21,7 @@ pub mod expire;
 mod load;
 mod mapped;
 mod maps;
+pub mod memory;
 mod object;
 mod pins;
 mod preflight;

@@ -37,6 +37,7 @@ impl Agent {
             Event::ListBegins(kind) => self.model.begin_replace(kind),
             Event::ListEnds(kind) => {
                 self.model.end_replace(kind);
+                self.progress.listed = true;
                 tracing::debug!(kind = kind.name(), "list complete");
                 // Problems of objects that a sync does not look at.
                 self.log_problems();

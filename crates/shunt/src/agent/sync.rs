@@ -23,6 +23,8 @@ pub(super) struct Progress {
     pub(super) last: u64,
     /// What the last sync failed to write.
     pub(super) failed: Vec<String>,
+    /// A full list has been taken in since memory was last given back.
+    pub(super) listed: bool,
     removals_at: Option<Instant>,
     retry_at: Option<Instant>,
     retries: u32,
@@ -86,6 +88,9 @@ impl Agent {
             );
             // Only now: no packet meets half-filled maps.
             self.apply_interfaces();
+        }
+        if std::mem::take(&mut self.progress.listed) {
+            shunt_datapath::memory::give_back();
         }
     }
 
