@@ -1,4 +1,4 @@
-//! The two release binaries: built static once, put where people look for them, and measured.
+//! The release binaries: built static once, put where people look for them, and measured.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,21 @@ use crate::sh;
 const MOST_BYTES: u64 = 15_000_000;
 
 /// Builds `shunt` and `shunt-lab` and returns where `shunt` is: `target/release/shunt`.
+pub fn build() -> Result<PathBuf> {
+    build_packages(&["shunt", "shunt-lab"])
+}
+
+/// Builds the packages whose only binaries are named like them, and returns where `shunt` is among them.
 ///
 /// Static linking is asked for on a named target, so that it does not reach build scripts and procedural macros,
 /// which cannot be static.
-pub fn build() -> Result<PathBuf> {
+pub fn build_packages(packages: &[&str]) -> Result<PathBuf> {
     let target = host()?;
     let mut cargo = sh::cargo();
-    cargo.args(["build", "--release", "--locked", "--target", &target, "--package", "shunt", "--package"]);
-    cargo.arg("shunt-lab");
+    cargo.args(["build", "--release", "--locked", "--target", &target]);
+    for package in packages {
+        cargo.args(["--package", package]);
+    }
     if is_static_possible(&target) {
         cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
     }
@@ -29,7 +36,7 @@ pub fn build() -> Result<PathBuf> {
     let made = target_dir().join(&target).join("release");
     let wanted = target_dir().join("release");
     fs::create_dir_all(&wanted)?;
-    for name in ["shunt", "shunt-lab"] {
+    for name in packages {
         replace(&made.join(name), &wanted.join(name))?;
     }
     Ok(wanted.join("shunt"))

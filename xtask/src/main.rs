@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod apt;
+mod bench;
 mod binaries;
 mod btf;
 mod build_ebpf;
@@ -25,7 +26,7 @@ use anyhow::Result;
 type Verb = (&'static str, &'static str, fn(&[String]) -> Result<()>);
 
 const VERBS: &[Verb] = &[
-    ("setup", "installs what is missing: --for build|ebpf|demo|test|kernels (test)", setup::main),
+    ("setup", "installs what is missing: --for build|ebpf|demo|test|bench|kernels (test)", setup::main),
     (
         "demo",
         "builds, and shows the main job on a lab of network namespaces; arguments go to the lab",
@@ -37,6 +38,7 @@ const VERBS: &[Verb] = &[
         "boots the supported kernels in QEMU and runs the programs there; --bless, --refresh",
         kernels::main,
     ),
+    ("bench", "builds, and measures every figure: packets, control, connect (or those named)", bench::main),
     ("build-ebpf", "makes the eBPF object that is committed; --check compares instead", build_ebpf::main),
     ("deny", "checks licences and sources of the dependencies", deny::main),
 ];

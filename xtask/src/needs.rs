@@ -1,7 +1,7 @@
 //! What each verb needs from the machine, and why. `setup` installs what is missing of it.
 
 use crate::setup::Purpose;
-use crate::setup::Purpose::{Build, Demo, Kernels, Test};
+use crate::setup::Purpose::{Bench, Build, Demo, Kernels, Test};
 
 /// A program that comes with a Debian or Ubuntu package.
 pub struct Need {
@@ -39,14 +39,14 @@ pub const NEEDS: &[Need] = &[
         "the C library that the static binary is linked with",
         &[Build],
     ),
-    need("ip", "iproute2", "looks into the lab's network namespaces", &[Demo, Test, Kernels]),
+    need("ip", "iproute2", "looks into the lab's network namespaces", &[Demo, Test, Bench, Kernels]),
     need("curl", "curl", "is the lab's client", &[Demo, Test]),
     need("nsenter", "util-linux", "runs programs in the lab's nodes and pods", &[Demo, Test]),
     optional(need("kubectl", "kubernetes-client", "drives the lab's Kubernetes API", &[Demo, Test])),
     need("tcpdump", "tcpdump", "proves what is on the wire", &[Test]),
     need("ethtool", "ethtool", "switches offloads of the lab's devices", &[Test]),
-    need("nft", "nftables", "kube-proxy's rules, for comparison and for coexistence", &[Test]),
-    need("iptables", "iptables", "kube-proxy's rules, for comparison and for coexistence", &[Test]),
+    need("nft", "nftables", "kube-proxy's rules, for comparison and for coexistence", &[Test, Bench]),
+    need("iptables", "iptables", "kube-proxy's rules, for comparison and for coexistence", &[Test, Bench]),
     need("busybox", "busybox-static", "the guest's shell", &[Kernels]),
     need("cpio", "cpio", "packs the guest's file system", &[Kernels]),
     need("depmod", "kmod", "orders the guest's kernel modules", &[Kernels]),

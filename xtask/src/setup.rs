@@ -19,15 +19,18 @@ pub enum Purpose {
     Demo,
     /// Every test but the kernel matrix.
     Test,
+    /// The figures.
+    Bench,
     /// The kernel matrix.
     Kernels,
 }
 
-const PURPOSES: [(&str, Purpose); 5] = [
+const PURPOSES: [(&str, Purpose); 6] = [
     ("build", Purpose::Build),
     ("ebpf", Purpose::Ebpf),
     ("demo", Purpose::Demo),
     ("test", Purpose::Test),
+    ("bench", Purpose::Bench),
     ("kernels", Purpose::Kernels),
 ];
 
@@ -42,7 +45,7 @@ pub fn main(args: &[String]) -> Result<()> {
         };
         match PURPOSES.iter().find(|(known, _)| Some(*known) == name) {
             Some((_, purpose)) => purposes.push(*purpose),
-            None => bail!("usage: cargo xtask setup [--for build|ebpf|demo|test|kernels]…"),
+            None => bail!("usage: cargo xtask setup [--for build|ebpf|demo|test|bench|kernels]…"),
         }
     }
     if purposes.is_empty() {
