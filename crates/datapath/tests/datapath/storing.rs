@@ -115,4 +115,7 @@ fn ten_thousand_services_of_ten_backends_fit_and_are_read_back_whole() {
         (actual.frontends.len(), actual.backends4.len(), actual.slots.len()),
         (10_000, 100_000, 100_000)
     );
+    // One that has mapped nothing of its own yet sees the same.
+    let others: std::collections::BTreeMap<_, _> = datapath.reader().unwrap().backends4().collect();
+    assert_eq!(others, actual.backends4);
 }
