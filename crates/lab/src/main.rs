@@ -25,6 +25,9 @@ enum Cli {
         /// Leave it up in the background, until `shunt-lab down`
         #[arg(long)]
         detach: bool,
+        /// Leave Shunt out: what pods and nodes can do alone
+        #[arg(long)]
+        without_agents: bool,
     },
     /// Take a lab down, or remove what a killed one left behind
     Down {
@@ -99,12 +102,12 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     let code = match cli {
-        Cli::Up { shape, detach: true } => up::detach(&shape.name).map(|()| 0)?,
+        Cli::Up { shape, detach: true, .. } => up::detach(&shape.name).map(|()| 0)?,
         Cli::Demo { shape, .. } | Cli::Up { shape, .. } if !shape.watched => {
             supervise::supervise(&shape.name)?
         }
         Cli::Demo { shape, keep } => demo::run(shape.topology(), keep).map(|()| 0)?,
-        Cli::Up { shape, .. } => up::up(shape.topology()).map(|()| 0)?,
+        Cli::Up { shape, without_agents, .. } => up::up(shape.topology(), !without_agents).map(|()| 0)?,
         Cli::Down { name } => {
             let names = name.map_or_else(state::names, |name| vec![name]);
             names.iter().for_each(|name| state::end(name));

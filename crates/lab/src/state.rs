@@ -16,6 +16,11 @@ pub fn dir(name: &str) -> PathBuf {
     Path::new(RUN).join(name)
 }
 
+/// What a lab in the background says.
+pub fn log(name: &str) -> PathBuf {
+    dir(name).with_extension("log")
+}
+
 /// One lab at a time: they are heavy, and their figures would disturb each other. Says so before it waits.
 pub fn lock() -> Result<File> {
     fs::create_dir_all(RUN).with_context(|| format!("{RUN} cannot be made: a lab needs root"))?;
@@ -25,9 +30,7 @@ pub fn lock() -> Result<File> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let up: Vec<String> =
-                names().into_iter().filter_map(|name| Some(described(&name, owner(&name)?))).collect();
-            eprintln!("shunt-lab: waiting until another lab ends: {}", up.join(", "));
+            eprintln!("shunt-lab: waiting until another lab ends{}", holders());
             file.lock()?;
         }
         Err(TryLockError::Error(error)) => return Err(error).with_context(|| format!("{}", path.display())),
@@ -35,8 +38,12 @@ pub fn lock() -> Result<File> {
     Ok(file)
 }
 
-fn described(name: &str, pid: u32) -> String {
-    format!("{name} (process {pid})")
+/// Labs whose processes live, as the end of a sentence.
+fn holders() -> String {
+    let up = names().into_iter().filter_map(|name| Some(format!("{name} in process {}", owner(&name)?)));
+    let up: Vec<String> = up.collect();
+    // It has the lock a moment before it has a folder.
+    if up.is_empty() { String::new() } else { format!(": {}", up.join(", ")) }
 }
 
 /// Makes a lab's folder and writes down that this process has it up.
@@ -84,6 +91,8 @@ pub fn end(name: &str) {
         }
     }
     clean(name);
+    // It tells why a lab in the background did not come up; not every lab has one.
+    let _ = fs::remove_file(log(name));
 }
 
 fn signal(pid: u32, signal: i32) {

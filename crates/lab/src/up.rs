@@ -15,9 +15,9 @@ use std::time::Duration;
 /// The file that says that a lab is up, agents included.
 const READY: &str = "ready";
 
-/// Brings a lab up, tells how to use it, and takes it down at SIGINT or SIGTERM.
-pub fn up(topology: Topology) -> Result<()> {
-    let lab = Lab::up(topology)?;
+/// Brings a lab up, with Shunt or without, tells how to use it, and takes it down at SIGINT or SIGTERM.
+pub fn up(topology: Topology, agents: bool) -> Result<()> {
+    let lab = if agents { Lab::up(topology)? } else { Lab::without_agents(topology)? };
     stay(&lab)
 }
 
@@ -53,7 +53,7 @@ pub fn detach(name: &str) -> Result<()> {
     if let Some(pid) = state::owner(name) {
         bail!("the lab {name} is up already, in process {pid}; take it down with: shunt-lab down {name}");
     }
-    let log = state::dir(name).with_extension("log");
+    let log = state::log(name);
     fs::create_dir_all(log.parent().context("a folder of labs")?)?;
     let out = File::create(&log).with_context(|| format!("{}", log.display()))?;
     let mut command = Command::new(std::env::current_exe()?);

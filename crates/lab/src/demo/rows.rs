@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
 
 /// What source address the server must see.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,9 +61,6 @@ pub struct Outcome {
 
 /// Tries of a row: enough to find each of six pods with near certainty.
 const TRIES: usize = 24;
-
-/// A refusal must not take longer, a process that starts on a busy machine included.
-const AT_ONCE: Duration = Duration::from_millis(900);
 
 /// Every row, for each family of the lab.
 pub fn checks(lab: &Lab) -> Result<Vec<Check>> {
@@ -228,7 +224,6 @@ fn of_family(ips: Option<&Value>, v6: bool) -> Option<IpAddr> {
 
 /// Runs a row, once: a try that is lost counts.
 pub fn run(check: &Check) -> Result<Outcome> {
-    let start = Instant::now();
     let answers = match check.how {
         How::Curl => curl(check)?,
         How::Udp | How::UdpConnected => datagrams(check)?,
@@ -238,10 +233,6 @@ pub fn run(check: &Check) -> Result<Outcome> {
         let refused = answers.iter().all(|a| *a == Answer::Refused);
         if !refused {
             outcome.wrong.push(format!("expected to be refused, got {answers:?}"));
-        }
-        let each = start.elapsed() / answers.len() as u32;
-        if each > AT_ONCE {
-            outcome.wrong.push(format!("a refusal took {each:?}"));
         }
         *outcome.spread.entry("refused".into()).or_default() += answers.len() as u32;
         return Ok(outcome);

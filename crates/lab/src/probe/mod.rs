@@ -1,6 +1,8 @@
 //! Clients of the lab, as processes: only a process can be in a node's cgroup. Each prints one JSON object.
 
+mod bulk;
 mod hold;
+mod mtu;
 mod once;
 mod repeat;
 
@@ -36,6 +38,22 @@ pub enum Args {
     Peer {
         /// Where to
         addr: SocketAddr,
+    },
+    /// Send many bytes to an echo port and hear the same ones back
+    Bulk {
+        /// Where to
+        addr: SocketAddr,
+        /// How many
+        #[arg(long, default_value_t = 5_000_000)]
+        bytes: usize,
+    },
+    /// Send one long datagram that may not be fragmented, and tell the MTU that the way then turns out to have
+    Mtu {
+        /// Where to
+        addr: SocketAddr,
+        /// Bytes of payload
+        #[arg(long)]
+        bytes: usize,
     },
     /// Bind a socket and tell what came of it
     Bind {
@@ -148,6 +166,8 @@ pub fn run(args: &Args) -> Result<()> {
         Args::Http { addr, path } => serde_json::to_string(&once::http(*addr, path))?,
         Args::Udp { addr, words, connected } => serde_json::to_string(&once::udp(*addr, words, *connected))?,
         Args::Peer { addr } => serde_json::to_string(&once::peer(*addr))?,
+        Args::Bulk { addr, bytes } => serde_json::to_string(&bulk::bulk(*addr, *bytes))?,
+        Args::Mtu { addr, bytes } => serde_json::to_string(&mtu::mtu(*addr, *bytes))?,
         Args::Bind { addr, udp } => serde_json::to_string(&once::bind(*addr, *udp))?,
         Args::Repeat { addrs, count } => serde_json::to_string(&repeat::repeat(addrs, *count))?,
         Args::Hold { tcp, connections, udp } => serde_json::to_string(&hold::hold(tcp, *connections, udp)?)?,

@@ -51,7 +51,7 @@ pub fn udp(addr: SocketAddr, words: &str, connected: bool) -> Datagram {
 fn exchange(addr: SocketAddr, words: &str, connected: bool) -> io::Result<(String, SocketAddr)> {
     let socket = socket_for(addr)?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    let mut buffer = [0; 2048];
+    let mut buffer = [0; 65_536];
     let (len, from) = if connected {
         socket.connect(addr)?;
         socket.send(words.as_bytes())?;
