@@ -1,0 +1,74 @@
+//! Links may be narrower than clients know: long transfers arrive whole, and a datagram that is too long is told so.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+use shunt_lab::client::{http, probe};
+use shunt_lab::cluster::Lab;
+use shunt_lab::demo::{apply_examples, cluster_ip};
+use shunt_lab::net::netns::Netns;
+use shunt_lab::place::Place;
+use shunt_lab::probe::Answer;
+use shunt_lab::sh;
+use shunt_lab::topology::{Style, Topology};
+use std::net::SocketAddr;
+
+/// Of the nodes' network; clients have 1500, and pods 50 less than nodes, which is below any of them.
+const MTU: u32 = 1400;
+const BYTES: usize = 3_000_000;
+
+#[test]
+fn narrow_links_and_absent_offloads_harm_nothing() {
+    let lab = Lab::up(Topology { mtu: MTU, devices: 2, ..Topology::new("mtu", Style::Vxlan) }).unwrap();
+    apply_examples(&lab).unwrap();
+    too_long_datagrams_are_told_the_mtu(&lab);
+    transfers(&lab, "with offloads");
+    without_offloads(&lab);
+    transfers(&lab, "without offloads");
+}
+
+/// From outside to a NodePort, from a pod to a ClusterIP by the socket path, and by the packet path.
+fn transfers(lab: &Lab, how: &str) {
+    let pod = &lab.nodes[0].pods[0].place;
+    for v6 in [false, true] {
+        let node_port = SocketAddr::new(lab.nodes[0].addresses.of(v6), 30007);
+        let echo = SocketAddr::new(cluster_ip(lab, "web", v6).unwrap(), 7);
+        for (from, to) in [(&lab.client, node_port), (pod, echo)] {
+            // Several, so that local and remote backends both come to it.
+            for _ in 0..5 {
+                let args = ["bulk", &to.to_string(), "--bytes", &BYTES.to_string()];
+                let answer: Answer = probe(from, &args).unwrap();
+                assert_eq!(answer, Answer::Ok(BYTES.to_string()), "{how}: {} to {to}", from.name);
+            }
+        }
+        let remote = SocketAddr::new(cluster_ip(lab, "on-node2", v6).unwrap(), 80);
+        let answer = http(&pod.outside_cgroup(), remote, &format!("/big?bytes={BYTES}")).unwrap();
+        assert_eq!(answer.body().map(str::len), Some(BYTES), "{how}: a bypassing pod to {remote}");
+    }
+}
+
+/// Only Shunt knows that the way to a remote backend is narrower than the way to the node.
+fn too_long_datagrams_are_told_the_mtu(lab: &Lab) {
+    for (v6, headers) in [(false, 28), (true, 48)] {
+        let fits_underlay = (MTU - headers).to_string();
+        let mtu = |from: &Place, port: u16| -> Answer {
+            let to = SocketAddr::new(lab.nodes[0].addresses.of(v6), port);
+            probe(from, &["mtu", &to.to_string(), "--bytes", &fits_underlay]).unwrap()
+        };
+        assert_eq!(mtu(&lab.client, 30082), Answer::Ok((MTU - 50).to_string()), "the overlay's, v6: {v6}");
+    }
+}
+
+/// Checksums and segments are now the sender's own work.
+fn without_offloads(lab: &Lab) {
+    let mut places: Vec<(&Netns, Vec<&str>)> = vec![(&lab.client.netns, vec!["eth0"])];
+    for node in &lab.nodes {
+        places.push((&node.host.netns, vec!["eth0", "eth1", "flannel.1", "cni0", "veth1", "veth2"]));
+        places.extend(node.pods.iter().map(|pod| (&pod.place.netns, vec!["eth0"])));
+    }
+    let all_off = ["rx", "off", "tx", "off", "gso", "off", "gro", "off"];
+    for (netns, devices) in places {
+        for device in devices {
+            let args = [&["netns", "exec", netns.name(), "ethtool", "-K", device][..], &all_off].concat();
+            sh::output("ip", &args).unwrap();
+        }
+    }
+}
