@@ -28,62 +28,66 @@ impl PartialOrd for Claimant {
     }
 }
 
-#[derive(Debug)]
-struct Claim {
-    holder: Claimant,
-    /// The others, in no order; nearly always none.
-    waiting: Vec<Claimant>,
-}
-
-/// The claims of all services. A tree, since it has no spare room to speak of.
+/// The claims of all services. Trees, since they have no spare room to speak of.
 #[derive(Default, Debug)]
-pub struct Claims(BTreeMap<FrontendRef, Claim>);
+pub struct Claims {
+    holders: BTreeMap<FrontendRef, Arc<Claimant>>,
+    /// The others of frontends that several ask for, in no order; never empty.
+    waiting: BTreeMap<FrontendRef, Vec<Arc<Claimant>>>,
+}
 
 impl Claims {
     /// The service that has a frontend.
     #[must_use]
     pub fn holder(&self, key: &FrontendRef) -> Option<&ServiceName> {
-        self.0.get(key).map(|c| &c.holder.name)
+        self.holders.get(key).map(|holder| &holder.name)
     }
 
     /// Adds a claim. Returns the services whose frontends or problems this changes.
-    pub fn add(&mut self, key: FrontendRef, who: &Claimant) -> Vec<ServiceName> {
-        let Some(claim) = self.0.get_mut(&key) else {
-            self.0.insert(key, Claim { holder: who.clone(), waiting: Vec::new() });
+    pub fn add(&mut self, key: FrontendRef, who: &Arc<Claimant>) -> Vec<ServiceName> {
+        let Some(holder) = self.holders.get_mut(&key) else {
+            self.holders.insert(key, who.clone());
             return Vec::new();
         };
-        if *who > claim.holder {
-            claim.waiting.push(who.clone());
+        let waiting = self.waiting.entry(key).or_default();
+        if who > holder {
+            waiting.push(who.clone());
             return Vec::new();
         }
-        let loser = std::mem::replace(&mut claim.holder, who.clone());
-        claim.waiting.push(loser);
-        claim.waiting()
+        waiting.push(std::mem::replace(holder, who.clone()));
+        names(waiting)
     }
 
     /// Takes a claim back. Returns the services whose frontends or problems this changes, or `None` when nobody asks
     /// for the frontend any more.
     pub fn remove(&mut self, key: &FrontendRef, name: &ServiceName) -> Option<Vec<ServiceName>> {
-        let claim = self.0.get_mut(key)?;
-        if claim.holder.name != *name {
-            claim.waiting.retain(|w| w.name != *name);
-            return Some(Vec::new());
-        }
-        let Some(next) = (0..claim.waiting.len()).min_by_key(|i| &claim.waiting[*i]) else {
-            self.0.remove(key);
+        let holder = self.holders.get_mut(key)?;
+        let Some(waiting) = self.waiting.get_mut(key) else {
+            if holder.name != *name {
+                return Some(Vec::new());
+            }
+            self.holders.remove(key);
             return None;
         };
-        let mut affected = claim.waiting();
-        claim.holder = claim.waiting.swap_remove(next);
-        affected.retain(|n| n != name);
+        let affected = if holder.name == *name {
+            let mut all = names(waiting);
+            all.retain(|n| n != name);
+            let next = (0..waiting.len()).min_by_key(|i| &waiting[*i]).expect("somebody waits");
+            *holder = waiting.swap_remove(next);
+            all
+        } else {
+            waiting.retain(|w| w.name != *name);
+            Vec::new()
+        };
+        if waiting.is_empty() {
+            self.waiting.remove(key);
+        }
         Some(affected)
     }
 }
 
-impl Claim {
-    fn waiting(&self) -> Vec<ServiceName> {
-        self.waiting.iter().map(|w| w.name.clone()).collect()
-    }
+fn names(claimants: &[Arc<Claimant>]) -> Vec<ServiceName> {
+    claimants.iter().map(|c| c.name.clone()).collect()
 }
 
 #[cfg(test)]
@@ -91,9 +95,10 @@ mod tests {
     use super::{Claimant, Claims};
     use crate::store::FrontendRef;
     use shunt_common::Proto;
+    use std::sync::Arc;
 
-    fn who(created: Option<&str>, name: &str) -> Claimant {
-        Claimant { created: created.map(Into::into), name: name.into() }
+    fn who(created: Option<&str>, name: &str) -> Arc<Claimant> {
+        Arc::new(Claimant { created: created.map(Into::into), name: name.into() })
     }
 
     #[test]

@@ -19,8 +19,8 @@ pub struct Entry {
     pub slices: Slices,
     /// Claimed frontends.
     pub wanted: Box<[Wanted]>,
-    /// The age and name under which they were claimed.
-    pub claimed_as: Option<Claimant>,
+    /// The age and name under which they were claimed; the claims share it.
+    pub claimed_as: Option<Arc<Claimant>>,
     /// Service ids by port name.
     pub ids: Box<[(Arc<str>, u32)]>,
     /// Addresses that were refused.

@@ -8,6 +8,7 @@ use crate::objects::Kind;
 use crate::snapshot::{ServiceName, Spec};
 use shunt_common::{FrontendKind, Proto};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 impl Model {
     /// Brings the claims of every stale service up to date; each one, and each one it takes from or gives to, is
@@ -30,7 +31,10 @@ impl Model {
         let Some(entry) = self.services.get_mut(name) else { return };
         entry.problems = problems.into();
         let old = std::mem::replace(&mut entry.wanted, new.clone().into());
-        let aged = entry.claimed_as.replace(who.clone()).is_some_and(|before| before != who);
+        let before = entry.claimed_as.take();
+        let aged = before.as_ref().is_some_and(|before| **before != who);
+        let who = before.filter(|_| !aged).unwrap_or_else(|| Arc::new(who));
+        entry.claimed_as = Some(who.clone());
 
         let keeps: BTreeSet<_> = if aged { BTreeSet::new() } else { new.iter().map(|w| w.key).collect() };
         for gone in old.iter().filter(|w| !keeps.contains(&w.key)) {
