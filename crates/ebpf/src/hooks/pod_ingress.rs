@@ -6,7 +6,7 @@ use crate::packet::Packet;
 use crate::steps::parse::{Parse, parse};
 use crate::steps::reject::Reject;
 use crate::steps::rewrite::rewrite;
-use crate::steps::{known, start};
+use crate::steps::{known, local_socket, start};
 use aya_ebpf::bindings::__sk_buff;
 use shunt_common::{Direction, Ip4, Ip6, Reason, Scope, flow_flag};
 
@@ -36,6 +36,7 @@ fn from_pod<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
     }
     match start::frontend(p) {
         Some(frontend) => start::start(pkt, p, frontend, Scope::Internal, flow_flag::POD),
-        None => Outcome::Pass,
+        // Not to a service: only a clash with a flow of the same pod concerns us.
+        None => local_socket::move_pod_aside(pkt, p).unwrap_or(Outcome::Pass),
     }
 }

@@ -1,10 +1,9 @@
 //! tc egress of a device: the replies of local backends, and sockets of this node that meet a SNAT flow's port.
 
-use crate::family::Family;
 use crate::hooks::by_family;
 use crate::outcome::{Outcome, tc_verdict};
 use crate::packet::Packet;
-use crate::steps::parse::{Parse, Parsed, parse};
+use crate::steps::parse::{Parse, parse};
 use crate::steps::rewrite::rewrite;
 use crate::steps::{known, local_socket};
 use aya_ebpf::bindings::__sk_buff;
@@ -25,7 +24,10 @@ fn verdict<P: Packet, A: Parse>(pkt: P) -> i32 {
 #[inline(always)]
 fn egress<P: Packet, A: Parse>(pkt: P) -> Outcome {
     let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
-    let Some(row) = known::find(p) else { return strangers::<P, A>(pkt, p) };
+    let Some(row) = known::find(p) else {
+        // A packet of no flow: only a clash with a SNAT flow concerns us.
+        return local_socket::move_aside(pkt, p).unwrap_or(Outcome::Pass);
+    };
     // Rows that SNAT or a pod interface serves are rewritten there.
     let reply_of_local = row.has(flow_flag::REPLY) && !row.has(flow_flag::SNAT) && !row.has(flow_flag::POD);
     let moved_socket = row.has(flow_flag::LOCAL_SOCKET) && !row.has(flow_flag::REPLY);
@@ -37,12 +39,4 @@ fn egress<P: Packet, A: Parse>(pkt: P) -> Outcome {
         Some(_) => Outcome::Drop(Reason::RewriteFailed),
         None => Outcome::Pass,
     }
-}
-
-/// A packet of no flow: only a clash with a SNAT flow concerns us.
-#[inline(always)]
-fn strangers<P: Packet, A: Family>(pkt: P, p: &Parsed<A>) -> Outcome {
-    let Some(scratch) = A::scratch() else { return Outcome::Pass };
-    // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
-    local_socket::move_aside(pkt, p, unsafe { &mut *scratch }).unwrap_or(Outcome::Pass)
 }

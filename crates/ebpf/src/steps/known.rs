@@ -103,11 +103,16 @@ fn mend<A: Family>(p: &Parsed<A>, row: &Flow<A>) -> bool {
 }
 
 /// Whether this packet must not follow the row: it opens a connection and the old one is closed or its backend takes no
-/// new ones, or it is a datagram to a backend that is gone. Only opening packets of the client ever pick again.
+/// new ones, or it is a datagram to a backend that is gone. Only opening packets of the client ever pick again. A SYN-ACK
+/// on a closed flow answers a connection that goes past the service, by the same ports.
 #[inline(always)]
 fn over<A: Family>(p: &Parsed<A>, row: &Flow<A>) -> bool {
     let opens = tcp::opens(p.tcp);
-    if row.flags & (flow_flag::REPLY | flow_flag::LOCAL_SOCKET) != 0 || !(opens || p.is_udp()) {
+    if row.flags & flow_flag::REPLY != 0 {
+        let answers = p.tcp & (tcp::SYN | tcp::ACK) == tcp::SYN | tcp::ACK;
+        return answers && tcp::phase(row.peer_seen, row.seen) == tcp::Phase::Closed;
+    }
+    if row.flags & flow_flag::LOCAL_SOCKET != 0 || !(opens || p.is_udp()) {
         return false;
     }
     let state = match A::backend(row.backend) {

@@ -1,8 +1,7 @@
-//! Keeping SNAT flows and the node's own sockets out of each other's way.
+//! Keeping flows, and sockets that know nothing of them, out of each other's way.
 
 use crate::config;
 use crate::family::Family;
-use crate::maps::Scratch;
 use crate::outcome::{Outcome, count};
 use crate::packet::Packet;
 use crate::steps::parse::Parsed;
@@ -39,31 +38,55 @@ pub fn owns<P: Packet, A: Family>(pkt: P, key: &FlowKey<A>) -> bool {
 /// A packet that a socket of this node sends on a tuple that a SNAT flow already has: the socket came later, so it gets
 /// another port on the wire. `None` when there is no such clash.
 #[inline(always)]
-pub fn move_aside<P: Packet, A: Family>(pkt: P, p: &Parsed<A>, scratch: &mut Scratch<A>) -> Option<Outcome> {
+pub fn move_aside<P: Packet, A: Family>(pkt: P, p: &Parsed<A>) -> Option<Outcome> {
     let port = p.key.sport.host();
-    let may_clash = pkt.ingress_ifindex() == 0
-        && (port >= config::snat_min() && port <= config::snat_max())
-        && (p.is_udp() || tcp::opens(p.tcp));
-    if !may_clash {
-        return None;
+    let may_clash = pkt.ingress_ifindex() == 0 && port >= config::snat_min() && port <= config::snat_max();
+    if may_clash && taken(p, flow_flag::SNAT | flow_flag::REPLY) {
+        return Some(aside(pkt, p, flow_flag::SNAT));
     }
-    let reply = A::flow(&p.key.reversed())?;
-    // SAFETY: a value of the flow map; the kernel keeps it in place while the program runs.
-    if unsafe { (*reply).flags } & (flow_flag::SNAT | flow_flag::REPLY) != flow_flag::SNAT | flow_flag::REPLY
-    {
-        return None;
+    None
+}
+
+/// The same for a pod that talks to a backend directly from the port that a flow of its own, through a service, already
+/// has with that backend: to the pod these are two tuples, to the backend one.
+#[inline(always)]
+pub fn move_pod_aside<P: Packet, A: Family>(pkt: P, p: &Parsed<A>) -> Option<Outcome> {
+    if taken(p, flow_flag::POD | flow_flag::REPLY) {
+        return Some(aside(pkt, p, flow_flag::POD));
     }
+    None
+}
+
+/// Whether this packet begins an exchange whose answers a row with these flags would take for its own flow's.
+#[inline(always)]
+fn taken<A: Family>(p: &Parsed<A>, flags: u16) -> bool {
+    if !p.is_udp() && !tcp::opens(p.tcp) {
+        return false;
+    }
+    match A::flow(&p.key.reversed()) {
+        // SAFETY: a value of the flow map; the kernel keeps it in place while the program runs.
+        Some(reply) => unsafe { (*reply).flags & flags == flags },
+        None => false,
+    }
+}
+
+/// Gives the sender another source port.
+#[inline(always)]
+fn aside<P: Packet, A: Family>(pkt: P, p: &Parsed<A>, flags: u16) -> Outcome {
+    let Some(scratch) = A::scratch() else { return Outcome::Drop(Reason::FlowTableFull) };
+    // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
+    let scratch = unsafe { &mut *scratch };
     scratch.wanted = Wanted {
         src: p.key.src,
         backend: Backend { addr: p.key.dst, port: p.key.dport, ..Backend::ZERO },
         id: 0,
         service: 0,
-        flags: flow_flag::SNAT | flow_flag::LOCAL_SOCKET,
+        flags: flags | flow_flag::LOCAL_SOCKET,
     };
     count(Reason::LocalSocketMoved, Direction::Egress, pkt.len());
-    Some(match reserve(pkt, p, scratch) {
+    match reserve(pkt, p, scratch) {
         Ok(()) if rewrite(pkt, p, &scratch.row, 0) => Outcome::Stack,
         Ok(()) => Outcome::Drop(Reason::RewriteFailed),
         Err(_) => Outcome::Drop(Reason::SnatExhausted),
-    })
+    }
 }
