@@ -31,7 +31,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn connect(access: &Access) -> Result<Client, String> {
     let mut config = match access {
         Access::Kubeconfig(path) => from_file(path).await?,
-        Access::Host(host, port) => from_host(host, *port)?,
+        Access::Host(host, port) => from_host(host, *port, Path::new(SERVICE_ACCOUNT))?,
         Access::InCluster => Config::incluster().map_err(|e| {
             format!(
                 "no API server: {e}; set --manifests DIR, --kubeconfig FILE, or --set k8sServiceHost=ADDRESS \
@@ -50,7 +50,8 @@ async fn from_file(path: &Path) -> Result<Config, String> {
     Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(failed)
 }
 
-fn from_host(host: &str, port: u16) -> Result<Config, String> {
+/// `account` is the directory of a service account: its token, and its CA, which are both read again as they change.
+fn from_host(host: &str, port: u16, account: &Path) -> Result<Config, String> {
     if host.contains("://") {
         let url = host.parse().map_err(|e| format!("k8sServiceHost: {host}: {e}"))?;
         return Ok(Config::new(url));
@@ -60,8 +61,7 @@ fn from_host(host: &str, port: u16) -> Result<Config, String> {
     let url = format!("https://{host}:{port}");
     let url = url.parse().map_err(|e| format!("k8sServiceHost: {url}: {e}"))?;
     let mut config = Config::new(url);
-    let file = |name: &str| Path::new(SERVICE_ACCOUNT).join(name);
-    let (token, ca) = (file("token"), file("ca.crt"));
+    let (token, ca) = (account.join("token"), account.join("ca.crt"));
     if !token.exists() {
         return Err(format!(
             "k8sServiceHost needs a service account's token: {} is missing",
@@ -69,7 +69,10 @@ fn from_host(host: &str, port: u16) -> Result<Config, String> {
         ));
     }
     config.auth_info = AuthInfo { token_file: Some(token.display().to_string()), ..AuthInfo::default() };
-    // Read again whenever it changes.
     config.root_cert_file = ca.exists().then_some(ca);
     Ok(config)
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

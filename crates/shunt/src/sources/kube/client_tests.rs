@@ -1,0 +1,136 @@
+use super::*;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+/// A certificate authority.
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A server on loopback whose certificate that authority signed; it tells the tokens that it was shown.
+struct Server {
+    port: u16,
+    tokens: Arc<Mutex<Vec<String>>>,
+    identity: Arc<Mutex<TlsAcceptor>>,
+}
+
+fn identity(authority: &CertifiedIssuer<'static, KeyPair>) -> TlsAcceptor {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.subject_alt_names.push(rcgen::SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    let certificate = params.signed_by(&key, authority).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+impl Server {
+    async fn start(authority: &CertifiedIssuer<'static, KeyPair>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (tokens, identity) = (Arc::default(), Arc::new(Mutex::new(identity(authority))));
+        let server = Self { port, tokens, identity };
+        let (tokens, identity) = (server.tokens.clone(), server.identity.clone());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = identity.lock().unwrap().clone();
+                tokio::spawn(answer(stream, acceptor, tokens.clone()));
+            }
+        });
+        server
+    }
+
+    fn last_token(&self) -> Option<String> {
+        self.tokens.lock().unwrap().last().cloned()
+    }
+}
+
+/// One request on a connection: what it was shown is kept, the answer says little.
+async fn answer(stream: TcpStream, acceptor: TlsAcceptor, tokens: Arc<Mutex<Vec<String>>>) {
+    // A client that does not trust us ends here.
+    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+    let head = String::from_utf8(head).unwrap();
+    let token = head.lines().find_map(|line| line.strip_prefix("authorization: Bearer "));
+    tokens.lock().unwrap().push(token.unwrap_or_default().to_owned());
+    let body =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
+    stream.write_all(body.as_bytes()).await.unwrap();
+    // The client may be gone before the last word of TLS.
+    let _ = stream.shutdown().await;
+}
+
+async fn ask(client: &Client) -> Result<String, kube::Error> {
+    let request = axum::http::Request::get("/version").body(Vec::new()).unwrap();
+    client.request_text(request).await
+}
+
+fn account(authority: &CertifiedIssuer<'static, KeyPair>, token: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("token"), token).unwrap();
+    std::fs::write(dir.path().join("ca.crt"), authority.pem()).unwrap();
+    dir
+}
+
+fn client(server: &Server, account: &Path) -> Client {
+    Client::try_from(from_host("127.0.0.1", server.port, account).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_service_account_is_shown_to_a_server_that_its_ca_vouches_for_and_to_no_other() {
+    let (ours, theirs) = (authority(), authority());
+    let server = Server::start(&ours).await;
+    let good = account(&ours, "first");
+    assert_eq!(ask(&client(&server, good.path())).await.unwrap(), "ok");
+    assert_eq!(server.last_token().as_deref(), Some("first"));
+    let wrong = account(&theirs, "secret");
+    ask(&client(&server, wrong.path())).await.unwrap_err();
+    assert_eq!(server.tokens.lock().unwrap().len(), 1, "no token for a server that is not trusted");
+}
+
+#[tokio::test]
+async fn without_a_token_the_message_names_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = from_host("127.0.0.1", 6443, dir.path()).unwrap_err();
+    assert!(error.contains("token") && error.contains(&dir.path().display().to_string()), "{error}");
+}
+
+/// Kubernetes replaces both files while a pod runs; the client reads a token again after a minute at the most.
+#[tokio::test]
+async fn a_token_and_a_ca_that_are_replaced_are_read_again() {
+    let (old, new) = (authority(), authority());
+    let server = Server::start(&old).await;
+    let dir = account(&old, "first");
+    let client = client(&server, dir.path());
+    ask(&client).await.unwrap();
+    std::fs::write(dir.path().join("token"), "second").unwrap();
+    std::fs::write(dir.path().join("ca.crt"), new.pem()).unwrap();
+    *server.identity.lock().unwrap() = identity(&new);
+    let end = std::time::Instant::now() + Duration::from_secs(120);
+    while server.last_token().as_deref() != Some("second") {
+        assert!(std::time::Instant::now() < end, "still {:?}", server.last_token());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Until the new CA is read the server is a stranger.
+        let _ = ask(&client).await;
+    }
+}
