@@ -6,10 +6,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// The root of the checkout.
+/// The root of the checkout that cargo was called in. Not the one that this program was compiled in: two checkouts may
+/// share a target folder, and then run each other's xtask.
 pub fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().expect("xtask lies in the checkout").to_path_buf()
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let xtask = manifest.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    xtask.parent().map_or_else(|| PathBuf::from("."), PathBuf::from)
 }
 
 /// Where downloads and tools live that are ours alone; never committed.
