@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -88,7 +89,23 @@ fn build(toolchain: &Toolchain) -> Result<Vec<u8>> {
     let target = sh::root().join("target/ebpf");
     let library = llvm_only(&target, &toolchain.llvm)?;
     let linker = toolchain::bpf_linker().context("no bpf-linker: run `cargo xtask setup --for ebpf`")?;
+    // The folders of the registries, whose names are mapped away, must be there before the build starts.
+    sh::run(cargo(toolchain).args(["fetch", "--locked"]))?;
     sh::say(format!("building crates/ebpf with {}", toolchain.record().trim().replace('\n', ", ")));
+    let mut cargo = cargo(toolchain);
+    cargo
+        .args(["build", "--release", "--locked", "--target-dir"])
+        .arg(&target)
+        .arg("--config")
+        .arg(format!("build.rustflags=[{}]", remaps(toolchain)?))
+        .env("LD_LIBRARY_PATH", library)
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker);
+    sh::run(&mut cargo)?;
+    object::finish(&read(&target.join("bpfel-unknown-none/release/shunt"))?)
+}
+
+/// The toolchain's cargo, in the folder of the programs and with nothing in its environment that changes the bytes.
+fn cargo(toolchain: &Toolchain) -> Command {
     let mut cargo = sh::cmd(&toolchain.cargo);
     cargo.current_dir(sh::root().join("crates/ebpf"));
     for (name, _) in std::env::vars_os() {
@@ -96,18 +113,9 @@ fn build(toolchain: &Toolchain) -> Result<Vec<u8>> {
             cargo.env_remove(name);
         }
     }
+    // `core` for the BPF target is built from source, which stable compilers allow only with this.
+    cargo.env("RUSTC", &toolchain.rustc).env("RUSTC_BOOTSTRAP", "1");
     cargo
-        .args(["build", "--release", "--locked", "--target-dir"])
-        .arg(&target)
-        .arg("--config")
-        .arg(format!("build.rustflags=[{}]", remaps(toolchain)?))
-        .env("RUSTC", &toolchain.rustc)
-        // `core` for the BPF target is built from source, which stable compilers allow only with this.
-        .env("RUSTC_BOOTSTRAP", "1")
-        .env("LD_LIBRARY_PATH", library)
-        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker);
-    sh::run(&mut cargo)?;
-    object::finish(&read(&target.join("bpfel-unknown-none/release/shunt"))?)
 }
 
 /// Environment that would change flags, compiler or place of the nested build.
@@ -123,8 +131,15 @@ fn remaps(toolchain: &Toolchain) -> Result<String> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
     let home = home.context("neither CARGO_HOME nor HOME is set")?;
-    let mut maps = vec![(sh::root(), "/shunt"), (home.join("registry/src"), "/cargo")];
-    maps.extend(toolchain.sources.iter().map(|source| (source.clone(), "/rust")));
+    let mut maps = vec![(sh::root(), "/shunt".to_owned())];
+    // A registry's folder is named after its address, which mirrors have their own of.
+    let registries = home.join("registry/src");
+    for registry in
+        fs::read_dir(&registries).with_context(|| format!("cannot read {}", registries.display()))?
+    {
+        maps.push((registry?.path(), "/cargo".to_owned()));
+    }
+    maps.extend(toolchain.sources.iter().map(|source| (source.clone(), "/rust".to_owned())));
     let flags = maps.iter().map(|(from, to)| format!("'--remap-path-prefix={}={to}'", from.display()));
     Ok(flags.collect::<Vec<_>>().join(","))
 }

@@ -22,8 +22,8 @@ pub struct Config {
     pub snat_max: u16,
     /// Slots of the unconfirmed ring on each CPU; a power of two.
     pub ring_size: u32,
-    /// Slots in the `pool` map.
-    pub pool_size: u32,
+    /// Always zero.
+    pub pad: u32,
 }
 
 const _: () = assert!(size_of::<Config>() == 48);

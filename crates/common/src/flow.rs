@@ -35,16 +35,6 @@ impl<A: Addr> FlowKey<A> {
     }
 }
 
-/// Where packets of a row go once rewritten; the numbers are part of the ABI.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Forward {
-    /// On to the next program and up the stack: the node routes it.
-    Stack = 0,
-    /// Out of the device that the FIB names.
-    Fib = 1,
-}
-
 /// The last FIB answer for a row. Good for as long as [`Flow::stamp`] is fresh (a second), so that a next hop that
 /// changes is followed at once and the kernel's neighbour entry is kept alive.
 #[repr(C)]
@@ -111,7 +101,7 @@ pub mod flow_flag {
     pub const CONFIRMED: u16 = 1 << 1;
     /// The source is rewritten too (remote backend).
     pub const SNAT: u16 = 1 << 2;
-    /// Rewritten packets leave by the FIB, not by the stack ([`super::Forward::Fib`]).
+    /// Rewritten packets leave by the FIB, not by the stack.
     pub const FIB: u16 = 1 << 3;
     /// The flow came through a pod interface.
     pub const POD: u16 = 1 << 4;

@@ -27,7 +27,7 @@ pub use addr::{Addr, Ip4, Ip6, PortBe, Proto};
 pub use backend::{Backend, BackendState};
 pub use config::{Config, feature};
 pub use device::{Device, device_flag};
-pub use flow::{Egress, Flow, FlowKey, Forward, flow_flag, seen};
+pub use flow::{Egress, Flow, FlowKey, flow_flag, seen};
 pub use frontend::{FRONTEND_SCOPES, Frontend, FrontendKey, FrontendKind, Pool, Scope, frontend_flag};
 pub use reason::{Counter, Direction, Reason};
 pub use sock::{SOCK_PEERS, SockPeer, SockPeers};

@@ -8,8 +8,6 @@ pub const FIN: u8 = 0x01;
 pub const SYN: u8 = 0x02;
 /// The RST bit.
 pub const RST: u8 = 0x04;
-/// The PSH bit.
-pub const PSH: u8 = 0x08;
 /// The ACK bit.
 pub const ACK: u8 = 0x10;
 

@@ -63,7 +63,7 @@ pub(crate) fn config(
         snat_min: *settings.snat_ports.start(),
         snat_max: *settings.snat_ports.end(),
         ring_size: sizes.ring_slots,
-        pool_size: sizes.slots,
+        pad: 0,
     }
 }
 

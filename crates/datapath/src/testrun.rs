@@ -38,15 +38,15 @@ const CONTEXT: usize = 192;
 const CONTEXT_IFINDEX: usize = 40;
 
 impl TestRun {
-    /// Loads every program with this configuration. `config.ring_size` and `config.pool_size` are set from `sizes`;
-    /// zero `hz` means the kernel's.
+    /// Loads every program with this configuration. `config.ring_size` is set from `sizes`; zero `hz` means the
+    /// kernel's.
     ///
     /// # Errors
     /// [`Error::Verifier`] when the kernel refuses a program, with the verifier's words in its source.
     pub fn load(config: &Config, sizes: &Sizes) -> Result<Self, Error> {
         let hz = clock::hz()?;
         let mut config = *config;
-        (config.ring_size, config.pool_size) = (sizes.ring_slots, sizes.slots);
+        config.ring_size = sizes.ring_slots;
         if config.hz == 0 {
             config.hz = hz;
         }

@@ -14,7 +14,7 @@ static CONFIG: Global<Config> = Global::new(Config {
     snat_min: 32768,
     snat_max: 65535,
     ring_size: shunt_common::maps::RING_SLOTS,
-    pool_size: 0,
+    pad: 0,
 });
 
 macro_rules! field {

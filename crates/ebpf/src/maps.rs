@@ -23,8 +23,8 @@ pub struct Scratch<A> {
     pub wanted: Wanted<A>,
     /// Question to the FIB, and its answer.
     pub fib: Fib,
-    /// An answer in the making, from the IP header on: at most IPv6, ICMPv6 and 48 bytes that it quotes.
-    pub answer: [u32; 24],
+    /// An answer in the making, from the IP header on: at most IPv6, ICMPv6, 48 bytes that it quotes, and a word behind.
+    pub answer: [u32; 25],
 }
 
 /// Only the agent writes; allocated as it fills.

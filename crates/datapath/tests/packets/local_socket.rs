@@ -1,6 +1,6 @@
 //! SNAT ports beside the node's own sockets.
 
-use crate::packet::{Kind, Packet, SYN, SYN_ACK};
+use crate::packet::{ACK, Kind, Packet, SYN, SYN_ACK};
 use crate::world::{BOTH, DROP, Family, NEXT, REDIRECT, World};
 use shunt_common::FrontendKind::LoadBalancer;
 use shunt_common::Reason;
@@ -65,6 +65,24 @@ fn a_local_socket_that_later_meets_a_snat_port_still_works() {
                 "so does the client"
             );
         }
+    }
+}
+
+#[test]
+fn a_client_may_reach_a_pod_past_the_service_from_the_same_port() {
+    for f in BOTH {
+        let mut w = World::new(f);
+        w.service(LoadBalancer, (f.vip(), 80), TCP, (f.local_pod(), 8080), true);
+        let served = Packet::new((f.client(), 40_000), (f.vip(), 80), SYN);
+        let at_pod = w.expect("tc_ingress", &served, NEXT);
+        let direct = Packet::new((f.client(), 40_000), (f.local_pod(), 8080), SYN);
+        let moved = w.expect("tc_ingress", &direct, NEXT);
+        assert_eq!((moved.src, moved.dst, moved.dport), (direct.src, direct.dst, direct.dport));
+        assert_ne!(moved.sport, direct.sport, "to the pod these are two connections");
+        let go_on = Packet { kind: ACK, ..direct.clone() };
+        assert_eq!(w.expect("tc_ingress", &go_on, NEXT).sport, moved.sport, "one connection, one port");
+        assert_eq!(w.expect("tc_egress", &moved.reply(SYN_ACK), NEXT), direct.reply(SYN_ACK));
+        assert_eq!(w.expect("tc_egress", &at_pod.reply(SYN_ACK), NEXT), served.reply(SYN_ACK));
     }
 }
 

@@ -118,6 +118,39 @@ fn a_packet_too_long_for_the_way_is_told_the_mtu() {
     }
 }
 
+/// What a NIC, or the kernel in its place, does to a frame whose transport sum was left to it (CHECKSUM_PARTIAL).
+fn complete(frame: &mut [u8], start: usize, field: usize) {
+    let words =
+        frame[start..].chunks(2).map(|w| u32::from(w[0]) << 8 | w.get(1).map_or(0, |b| u32::from(*b)));
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    frame[start + field..start + field + 2].copy_from_slice(&(!sum as u16).to_be_bytes());
+}
+
+#[test]
+fn an_answer_survives_the_checksum_offload_of_the_packet_it_was_made_of() {
+    for f in BOTH {
+        let mut w = World::new(f);
+        let start = if f == Family::V4 { 34 } else { 54 };
+        for (kind, field) in [(SYN, 16), (Kind::Udp, 6)] {
+            w.service(
+                LoadBalancer,
+                (f.vip(), 80),
+                if field == 6 { UDP } else { TCP },
+                (f.remote_pod(), 8080),
+                false,
+            );
+            let answer = w.hook("tc_ingress", &Packet { ttl: 1, ..ask(f, kind) }).packet;
+            let mut completed = answer.clone();
+            complete(&mut completed, start, field);
+            assert_eq!(completed, answer, "{kind:?}");
+            IcmpError::read(&answer);
+        }
+    }
+}
+
 #[test]
 fn answers_are_rate_limited() {
     for f in BOTH {

@@ -7,7 +7,7 @@ use crate::steps::known::Known;
 use crate::steps::parse::{Parse, Parsed, parse};
 use crate::steps::reject::Reject;
 use crate::steps::rewrite::rewrite;
-use crate::steps::{forward, known, start};
+use crate::steps::{forward, known, local_socket, start};
 use aya_ebpf::bindings::__sk_buff;
 use shunt_common::{Direction, Ip4, Ip6, Reason, Scope, flow_flag, frontend_flag};
 
@@ -36,7 +36,10 @@ fn ingress<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
             return go_on(pkt, p, &row);
         }
     }
-    let Some(frontend) = start::frontend(p) else { return Outcome::Pass };
+    let Some(frontend) = start::frontend(p) else {
+        // Not to a service: only a clash with a flow of the same client concerns us.
+        return local_socket::move_client_aside(pkt, p).unwrap_or(Outcome::Pass);
+    };
     // SAFETY: a value of the frontend map; the kernel keeps it in place while the program runs.
     let flags = unsafe { (*frontend).flags };
     if flags & frontend_flag::EXTERNAL == 0 {

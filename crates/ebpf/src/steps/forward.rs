@@ -41,12 +41,12 @@ pub fn route<P: Packet, A: Family>(pkt: P, proto: u32, dst: A, fib: &mut Fib) ->
 #[inline(always)]
 pub fn by_cache<P: Packet, A: reject::Reject>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> Outcome {
     if p.ttl <= 1 {
-        return reject::ttl_exceeded::<P, A>(pkt);
+        return reject::ttl_exceeded(pkt, p);
     }
     let egress = row.egress;
     let mut mtu = 0;
     if pkt.len() > ALWAYS_FITS && pkt.exceeds_mtu(egress.ifindex, &mut mtu) {
-        return reject::too_big::<P, A>(pkt, mtu);
+        return reject::too_big(pkt, p, mtu);
     }
     if !rewrite(pkt, p, row, 1) || !set_macs(pkt, &egress) {
         return Outcome::Drop(Reason::RewriteFailed);
@@ -67,11 +67,11 @@ pub fn by_fib<P: Packet, A: reject::Reject>(
     fib: &Fib,
 ) -> Outcome {
     if p.ttl <= 1 {
-        return reject::ttl_exceeded::<P, A>(pkt);
+        return reject::ttl_exceeded(pkt, p);
     }
     match code {
         FIB_SUCCESS | FIB_NO_NEIGH => {}
-        FIB_FRAG_NEEDED => return reject::too_big::<P, A>(pkt, u32::from(fib.mtu)),
+        FIB_FRAG_NEEDED => return reject::too_big(pkt, p, u32::from(fib.mtu)),
         _ => return Outcome::Drop(Reason::NoRoute),
     }
     if !rewrite(pkt, p, row, 1) {

@@ -57,6 +57,16 @@ pub fn move_pod_aside<P: Packet, A: Family>(pkt: P, p: &Parsed<A>) -> Option<Out
     None
 }
 
+/// The same for a client outside that opens a connection to a pod directly, past the service whose flow it already has
+/// with that pod from the same port. TCP only: the question would cost every datagram that is merely forwarded a lookup.
+#[inline(always)]
+pub fn move_client_aside<P: Packet, A: Family>(pkt: P, p: &Parsed<A>) -> Option<Outcome> {
+    if tcp::opens(p.tcp) && taken(p, flow_flag::REPLY) {
+        return Some(aside(pkt, p, 0));
+    }
+    None
+}
+
 /// Whether this packet begins an exchange whose answers a row with these flags would take for its own flow's.
 #[inline(always)]
 fn taken<A: Family>(p: &Parsed<A>, flags: u16) -> bool {

@@ -28,7 +28,7 @@ pub enum Error {
 /// Families know how to answer.
 pub trait Reject: Family {
     /// Turns the packet into an ICMP error to its sender. `mtu` is for [`Error::TooBig`] alone.
-    fn icmp<P: Packet>(pkt: P, error: Error, mtu: u32) -> bool;
+    fn icmp<P: Packet>(pkt: P, p: &Parsed<Self>, error: Error, mtu: u32) -> bool;
     /// Turns a TCP segment into the reset that answers it (RFC 9293 3.5.2).
     fn reset<P: Packet>(pkt: P, l4: u32) -> bool;
 }
@@ -37,7 +37,7 @@ pub trait Reject: Family {
 #[inline(always)]
 pub fn no_backend<P: Packet, A: Reject>(pkt: P, p: &Parsed<A>) -> Outcome {
     if p.is_udp() {
-        return answer(pkt, Reason::NoBackend, A::icmp(pkt, Error::PortUnreachable, 0));
+        return answer(pkt, Reason::NoBackend, A::icmp(pkt, p, Error::PortUnreachable, 0));
     }
     if p.tcp & tcp::RST != 0 {
         return Outcome::Drop(Reason::NoBackend);
@@ -47,14 +47,14 @@ pub fn no_backend<P: Packet, A: Reject>(pkt: P, p: &Parsed<A>) -> Outcome {
 
 /// The hop limit ran out at this node.
 #[inline(always)]
-pub fn ttl_exceeded<P: Packet, A: Reject>(pkt: P) -> Outcome {
-    answer(pkt, Reason::TtlExceeded, A::icmp(pkt, Error::TtlExceeded, 0))
+pub fn ttl_exceeded<P: Packet, A: Reject>(pkt: P, p: &Parsed<A>) -> Outcome {
+    answer(pkt, Reason::TtlExceeded, A::icmp(pkt, p, Error::TtlExceeded, 0))
 }
 
 /// The packet does not fit the link that it must take.
 #[inline(always)]
-pub fn too_big<P: Packet, A: Reject>(pkt: P, mtu: u32) -> Outcome {
-    answer(pkt, Reason::TooBig, A::icmp(pkt, Error::TooBig, mtu))
+pub fn too_big<P: Packet, A: Reject>(pkt: P, p: &Parsed<A>, mtu: u32) -> Outcome {
+    answer(pkt, Reason::TooBig, A::icmp(pkt, p, Error::TooBig, mtu))
 }
 
 /// Sends a packet that was turned into an answer back where it came from.
@@ -100,7 +100,7 @@ fn swap_macs<P: Packet>(pkt: P) -> bool {
 }
 
 /// Room for an answer, in words from its IP header on.
-type Answer = [u32; 24];
+type Answer = [u32; 25];
 
 #[inline(always)]
 fn room<A: Family>() -> Option<&'static mut Answer> {
@@ -112,7 +112,7 @@ fn room<A: Family>() -> Option<&'static mut Answer> {
 /// Copies `N` words of the packet's IP header and beyond to word `AT`.
 #[inline(always)]
 fn load_at<P: Packet, const AT: usize, const N: usize>(pkt: P, answer: &mut Answer) -> bool {
-    const { assert!(AT + N <= 24) };
+    const { assert!(AT + N <= 25) };
     // SAFETY: the words lie within the answer.
     pkt.load(ETH_LEN, unsafe { &mut *answer.as_mut_ptr().add(AT).cast::<[u32; N]>() })
 }
@@ -120,7 +120,7 @@ fn load_at<P: Packet, const AT: usize, const N: usize>(pkt: P, answer: &mut Answ
 /// Writes the first `N` words over the packet from its IP header on.
 #[inline(always)]
 fn store<P: Packet, const N: usize>(pkt: P, answer: &Answer) -> bool {
-    const { assert!(N <= 24) };
+    const { assert!(N <= 25) };
     // SAFETY: the words lie within the answer.
     pkt.store(ETH_LEN, unsafe { &*answer.as_ptr().cast::<[u32; N]>() })
 }
@@ -174,9 +174,21 @@ fn pseudo_tail(len: u32, proto: Proto) -> u32 {
     u32::from((len as u16).to_be()) + u32::from((proto as u16).to_be())
 }
 
+/// A word to put behind an ICMP message, beyond the length that its IP header tells.
+///
+/// When the packet's own sum was left to the NIC (CHECKSUM_PARTIAL), the kernel or the NIC will still sum up everything
+/// from the transport header to the end of the frame, and write the result where the sum of that transport stood: on
+/// octet 6 (UDP) or 16 (TCP) of our message; `udp` and `tcp` are what stands there. The message and its `pseudo`-header
+/// sum up to zero, so with this word behind it the result is what stands there already. Receivers cut the word off.
+#[inline(always)]
+fn settle<A>(p: &Parsed<A>, udp: u32, tcp: u32, pseudo: u32) -> u32 {
+    let stands = if p.is_udp() { udp } else { tcp };
+    u32::from(csum::fold(csum::add(!stands & 0xffff, pseudo)))
+}
+
 impl Reject for Ip4 {
     #[inline(never)]
-    fn icmp<P: Packet>(pkt: P, error: Error, mtu: u32) -> bool {
+    fn icmp<P: Packet>(pkt: P, p: &Parsed<Self>, error: Error, mtu: u32) -> bool {
         let Some(answer) = room::<Self>() else { return false };
         // Quoted from word 7 on: the IP header and 8 bytes of what it carried.
         if !load_at::<P, 7, 7>(pkt, answer) {
@@ -192,7 +204,8 @@ impl Reject for Ip4 {
         ip4_header(answer, src, dst, 36, Proto::Icmp);
         answer[5] = kind | u32::from(check) << 16;
         answer[6] = rest;
-        pkt.resize(ETH_LEN + 56) && store::<P, 14>(pkt, answer)
+        answer[14] = settle(p, answer[6] >> 16, answer[9], 0);
+        pkt.resize(ETH_LEN + 60) && store::<P, 15>(pkt, answer)
     }
 
     #[inline(never)]
@@ -223,7 +236,7 @@ fn ip4_header(answer: &mut Answer, src: u32, dst: u32, payload: u32, proto: Prot
 
 impl Reject for Ip6 {
     #[inline(never)]
-    fn icmp<P: Packet>(pkt: P, error: Error, mtu: u32) -> bool {
+    fn icmp<P: Packet>(pkt: P, p: &Parsed<Self>, error: Error, mtu: u32) -> bool {
         let Some(answer) = room::<Self>() else { return false };
         // Quoted from word 12 on: the IP header and 8 bytes of what it carried.
         if !load_at::<P, 12, 12>(pkt, answer) {
@@ -239,7 +252,8 @@ impl Reject for Ip6 {
         let check = !csum::fold(csum::add(csum::add(sum::<12, 12>(answer), pseudo), csum::add(kind, rest)));
         answer[10] = kind | u32::from(check) << 16;
         answer[11] = rest;
-        pkt.resize(ETH_LEN + 96) && store::<P, 24>(pkt, answer)
+        answer[24] = settle(p, answer[11] >> 16, answer[14], pseudo);
+        pkt.resize(ETH_LEN + 100) && store::<P, 25>(pkt, answer)
     }
 
     #[inline(never)]
