@@ -39,4 +39,8 @@ pub mod feature {
     pub const BIND_PROTECTION: u32 = 1 << 2;
     /// The kernel's `bpf_l4_csum_replace` knows BPF_F_IPV6 (6.16).
     pub const CSUM_IPV6: u32 = 1 << 3;
+    /// `socketLB.hostNamespaceOnly`: sockets of pods are left to the packet path.
+    pub const HOST_NAMESPACE_ONLY: u32 = 1 << 4;
+    /// Some pods have opted out of the socket path: their cgroups stand in the `opt_out` map.
+    pub const OPT_OUT: u32 = 1 << 5;
 }

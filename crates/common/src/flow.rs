@@ -107,6 +107,8 @@ pub mod flow_flag {
     pub const POD: u16 = 1 << 4;
     /// The flow belongs to a socket of this node whose port a SNAT flow already had.
     pub const LOCAL_SOCKET: u16 = 1 << 5;
+    /// A pod reaches itself through a service, by packets: they turn round at its own interface.
+    pub const HAIRPIN: u16 = 1 << 6;
 }
 
 /// Bits of [`Flow::seen`] and [`Flow::peer_seen`].

@@ -4,7 +4,8 @@ use crate::{Addr, Ip4, Ip6, PortBe, pod};
 
 /// Key of the `frontends4`/`frontends6` maps.
 ///
-/// The row at the unspecified address and a NodePort's port marks that port for bind protection.
+/// The row at the unspecified address and a NodePort's port marks that port for bind protection. The row at port 0 and
+/// protocol 0 stands for every port of its address that has no row ([`frontend_flag::WILDCARD`]).
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct FrontendKey<A> {
@@ -42,7 +43,7 @@ pub enum Scope {
 pub const FRONTEND_SCOPES: usize = 2;
 
 /// The backends that a frontend may pick from in one scope: `len` consecutive slots of the `pool` map, each a
-/// backend id.
+/// backend id. Ids ascend, so that membership is a binary search.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct Pool {
@@ -69,7 +70,7 @@ pub struct Frontend {
     pub pad: u8,
     /// Bits of [`frontend_flag`].
     pub flags: u32,
-    /// Session affinity timeout in seconds, zero for none.
+    /// Session affinity (ClientIP) timeout in seconds, zero for none.
     pub affinity_timeout: u32,
     /// Indexed by [`Scope`].
     pub pools: [Pool; FRONTEND_SCOPES],
@@ -95,6 +96,24 @@ pub mod frontend_flag {
     pub const MARKER: u32 = 1 << 0;
     /// Traffic from outside may use this frontend. Never set on a ClusterIP unless asked for.
     pub const EXTERNAL: u32 = 1 << 1;
+    /// An empty external pool drops silently: there are endpoints, on other nodes (externalTrafficPolicy Local).
+    /// Without the bit an empty pool is answered by a reset or an ICMP error.
+    pub const DROP_EXTERNAL: u32 = 1 << 2;
+    /// The same for the internal pool (internalTrafficPolicy Local).
+    pub const DROP_INTERNAL: u32 = 1 << 3;
+    /// Only clients in the service's rows of the `source_ranges` map may use this frontend, in both scopes.
+    pub const SOURCE_RANGES: u32 = 1 << 4;
+    /// With [`SOURCE_RANGES`]: all clients but those in the rows may.
+    pub const SOURCE_DENY: u32 = 1 << 5;
+    /// With [`SOURCE_RANGES`]: the node's own addresses may use it, so that its sockets are translated; a socket in a pod
+    /// is left to the packet path, which sees the pod's address.
+    pub const NODE_ALLOWED: u32 = 1 << 6;
+    /// Only sockets of the node itself may use this frontend: a NodePort on a loopback address. Never together with
+    /// [`EXTERNAL`]; packets never match it (CVE-2020-8558).
+    pub const HOST_ONLY: u32 = 1 << 7;
+    /// The row at port 0 and protocol 0 of a virtual address: ports that no service has are refused there, and ICMP echo
+    /// is answered. No packet is balanced by it.
+    pub const WILDCARD: u32 = 1 << 8;
 }
 
 /// What kind of address a frontend is; the numbers are part of the ABI.

@@ -11,8 +11,10 @@
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 
 mod addr;
+mod affinity;
 mod backend;
 mod config;
+pub mod crc32c;
 pub mod csum;
 mod device;
 mod flow;
@@ -21,9 +23,11 @@ pub mod maps;
 mod reason;
 pub mod snat;
 mod sock;
+mod source_range;
 pub mod tcp;
 
 pub use addr::{Addr, Ip4, Ip6, PortBe, Proto};
+pub use affinity::{AffinityKey, AffinityRow, client};
 pub use backend::{Backend, BackendState};
 pub use config::{Config, feature};
 pub use device::{Device, device_flag};
@@ -31,6 +35,7 @@ pub use flow::{Egress, Flow, FlowKey, flow_flag, seen};
 pub use frontend::{FRONTEND_SCOPES, Frontend, FrontendKey, FrontendKind, Pool, Scope, frontend_flag};
 pub use reason::{Counter, Direction, Reason};
 pub use sock::{SOCK_PEERS, SockPeer, SockPeers};
+pub use source_range::RangeKey;
 
 /// Version of every layout in this crate. It names the pin directory, so that an agent never adopts maps whose rows
 /// mean something else; raise it whenever a key, a value or a map's type changes.

@@ -28,13 +28,21 @@ pub const COUNTERS: &str = "counters";
 pub const SOCK_PEER: &str = "sock_peer";
 /// socket -> `SockPeers`: SK_STORAGE, unconnected UDP sockets.
 pub const SOCK_PEERS_MAP: &str = "sock_peers";
+/// `AffinityKey` -> `AffinityRow`: LRU_HASH, both families.
+pub const AFFINITY: &str = "affinity";
+/// `RangeKey<Ip4>` -> u32 (1): LPM_TRIE, read-only to programs.
+pub const SOURCE_RANGES4: &str = "source_ranges4";
+/// `RangeKey<Ip6>` -> u32 (1): LPM_TRIE, read-only to programs.
+pub const SOURCE_RANGES6: &str = "source_ranges6";
+/// cgroup id (u64) -> u32 (1): HASH, read-only to programs; pods whose sockets are left to the packet path.
+pub const OPT_OUT: &str = "opt_out";
 /// 0 -> `u64` tokens (high half jiffies stamp, low half tokens): PERCPU_ARRAY, rate of packets we generate.
 pub const REPLY_TOKENS: &str = "reply_tokens";
 /// The programs' read-only configuration, a `Config`.
 pub const CONFIG: &str = "CONFIG";
 
 /// Every map that is pinned, in no order.
-pub const PINNED: [&str; 15] = [
+pub const PINNED: [&str; 19] = [
     FRONTENDS4,
     FRONTENDS6,
     BACKENDS4,
@@ -49,6 +57,10 @@ pub const PINNED: [&str; 15] = [
     COUNTERS,
     SOCK_PEER,
     SOCK_PEERS_MAP,
+    AFFINITY,
+    SOURCE_RANGES4,
+    SOURCE_RANGES6,
+    OPT_OUT,
     REPLY_TOKENS,
 ];
 
@@ -63,5 +75,11 @@ pub const BACKENDS_PER_FRONTEND: u32 = 2;
 pub const SLOTS_PER_FRONTEND: u32 = 8;
 /// Default number of flow rows of each family; a flow has two.
 pub const FLOW_ROWS: u32 = 524_288;
+/// Default of `bpf.lbAffinityMapMax`: clients that session affinity remembers.
+pub const AFFINITY_ROWS: u32 = 65_536;
+/// Default of `bpf.lbSourceRangeMapMax`: source ranges of each family.
+pub const SOURCE_RANGES: u32 = 65_536;
+/// Pods that may opt out of the socket path on one node.
+pub const OPT_OUTS: u32 = 4_096;
 /// Default number of unconfirmed flows of each family on each CPU; a power of two.
 pub const RING_SLOTS: u32 = 8_192;

@@ -86,6 +86,20 @@ reasons! {
     SnatCollision = 18, false, "snat_collision", "NAT port collision";
     /// A local socket used a SNAT flow's tuple and got another port on the wire.
     LocalSocketMoved = 19, false, "local_socket_moved", "Local socket moved off a NAT port";
+    /// Traffic policy Local, and the endpoints are on other nodes: dropped silently, so that load balancers look elsewhere.
+    NoLocalBackend = 20, true, "no_local_backend", "No local backend for a Local traffic policy";
+    /// The client is not in the service's source ranges (or in its denied ones).
+    SourceRange = 21, true, "source_range", "Denied by LB src range check";
+    /// A virtual address was asked for a port that no service has: answered as if nobody listened.
+    UnknownPort = 22, true, "unknown_port", "No service on this port of a service address";
+    /// A ping of a virtual address was answered.
+    EchoReply = 23, false, "echo_reply", "ICMP echo reply sent for a service address";
+    /// A socket's call was refused because the traffic policy is Local and the endpoints are on other nodes.
+    SocketNoLocalBackend = 24, true, "socket_no_local_backend", "LB, sock cgroup: No local backend";
+    /// A socket of the node is not in the service's source ranges.
+    SocketSourceRange = 25, true, "socket_source_range", "LB, sock cgroup: Denied by LB src range check";
+    /// A socket's call to a port that no service has, at a virtual address.
+    SocketUnknownPort = 26, true, "socket_unknown_port", "LB, sock cgroup: No service on this port";
 }
 
 impl Reason {

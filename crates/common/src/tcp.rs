@@ -35,6 +35,19 @@ pub const fn seen_by(flags: u8) -> u8 {
     bits
 }
 
+/// The TCP flags that mean what an SCTP packet's first chunk means (RFC 9260 3.2), so that one state machine serves both:
+/// INIT opens, INIT ACK answers, SHUTDOWN and SHUTDOWN ACK are the two FINs, ABORT resets.
+#[inline(always)]
+pub const fn of_sctp(chunk: u8) -> u8 {
+    match chunk {
+        1 => SYN,
+        2 => SYN | ACK,
+        6 => RST,
+        7 | 8 => FIN | ACK,
+        _ => ACK,
+    }
+}
+
 /// Whether a flow counts as confirmed: the backend answered and the client answered that (the third segment of the
 /// handshake), so that a forged SYN whose SYN-ACK goes nowhere never counts.
 #[inline(always)]

@@ -25,7 +25,7 @@ use std::sync::atomic::Ordering;
 pub struct Reader {
     pins: Pins,
     arrays: Arrays,
-    specs: [MapSpec; 15],
+    specs: [MapSpec; shunt_common::maps::PINNED.len()],
 }
 
 impl Reader {

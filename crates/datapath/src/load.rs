@@ -178,9 +178,12 @@ fn collect(ebpf: &Ebpf, specs: &[MapSpec]) -> Result<Loaded, Error> {
 fn map_fd(map: &aya::maps::Map) -> Option<BorrowedFd<'_>> {
     use aya::maps::Map;
     match map {
-        Map::HashMap(data) | Map::Array(data) | Map::PerCpuArray(data) | Map::SkStorage(data) => {
-            Some(data.fd().as_fd())
-        }
+        Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::LpmTrie(data)
+        | Map::Array(data)
+        | Map::PerCpuArray(data)
+        | Map::SkStorage(data) => Some(data.fd().as_fd()),
         _ => None,
     }
 }

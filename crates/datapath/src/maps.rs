@@ -4,8 +4,8 @@
 use crate::pins::Pins;
 use crate::{Error, Sizes, sys};
 use shunt_common::{
-    Backend, Counter, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, Reason, SockPeer, SockPeers,
-    maps,
+    AffinityKey, AffinityRow, Backend, Counter, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6,
+    RangeKey, Reason, SockPeer, SockPeers, maps,
 };
 use std::io;
 use std::os::fd::AsFd;
@@ -20,6 +20,8 @@ const MMAPABLE: u32 = 1 << 10;
 const HASH: u32 = 1;
 const ARRAY: u32 = 2;
 const PERCPU_ARRAY: u32 = 6;
+const LRU_HASH: u32 = 9;
+const LPM_TRIE: u32 = 11;
 const SK_STORAGE: u32 = 24;
 
 /// The shape of one map.
@@ -48,6 +50,8 @@ impl MapSpec {
             HASH => "hash",
             ARRAY => "array",
             PERCPU_ARRAY => "percpu_array",
+            LRU_HASH => "lru_hash",
+            LPM_TRIE => "lpm_trie",
             SK_STORAGE => "sk_storage",
             _ => "other",
         }
@@ -56,6 +60,10 @@ impl MapSpec {
 
 /// The configuration key of frontends, backends and pool slots.
 pub(crate) const LB_MAP_MAX: &str = "bpf.lbMapMax";
+/// The configuration key of session affinity.
+pub(crate) const AFFINITY_MAX: &str = "bpf.lbAffinityMapMax";
+/// The configuration key of source ranges.
+pub(crate) const RANGE_MAX: &str = "bpf.lbSourceRangeMapMax";
 
 const fn spec<K, V>(
     name: &'static str,
@@ -69,8 +77,8 @@ const fn spec<K, V>(
 }
 
 /// Every pinned map, for these sizes.
-pub(crate) fn specs(sizes: &Sizes) -> [MapSpec; 15] {
-    let Sizes { frontends, backends, slots, flow_rows, ring_slots } = *sizes;
+pub(crate) fn specs(sizes: &Sizes) -> [MapSpec; maps::PINNED.len()] {
+    let Sizes { frontends, backends, slots, flow_rows, ring_slots, .. } = *sizes;
     let elements = slots / maps::POOL_LANES as u32;
     let (agent, mapped) = (RDONLY_PROG | NO_PREALLOC, MMAPABLE);
     let lb = LB_MAP_MAX;
@@ -90,6 +98,10 @@ pub(crate) fn specs(sizes: &Sizes) -> [MapSpec; 15] {
         spec::<u32, Counter>(maps::COUNTERS, PERCPU_ARRAY, Reason::COUNTERS, 0, ""),
         spec::<u32, SockPeer>(maps::SOCK_PEER, SK_STORAGE, 0, NO_PREALLOC, ""),
         spec::<u32, SockPeers>(maps::SOCK_PEERS_MAP, SK_STORAGE, 0, NO_PREALLOC, ""),
+        spec::<AffinityKey, AffinityRow>(maps::AFFINITY, LRU_HASH, sizes.affinity, 0, AFFINITY_MAX),
+        spec::<RangeKey<Ip4>, u32>(maps::SOURCE_RANGES4, LPM_TRIE, sizes.source_ranges, agent, RANGE_MAX),
+        spec::<RangeKey<Ip6>, u32>(maps::SOURCE_RANGES6, LPM_TRIE, sizes.source_ranges, agent, RANGE_MAX),
+        spec::<u64, u32>(maps::OPT_OUT, HASH, maps::OPT_OUTS, agent, ""),
         spec::<u32, u64>(maps::REPLY_TOKENS, PERCPU_ARRAY, 1, 0, ""),
     ]
 }

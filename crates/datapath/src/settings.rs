@@ -44,6 +44,10 @@ pub struct Sizes {
     pub flow_rows: u32,
     /// Unconfirmed flows of each family on each CPU; a power of two.
     pub ring_slots: u32,
+    /// Clients that session affinity remembers, both families together.
+    pub affinity: u32,
+    /// Source ranges of each family.
+    pub source_ranges: u32,
 }
 
 impl Sizes {
@@ -55,6 +59,8 @@ impl Sizes {
             slots: lb_map_max.saturating_mul(maps::SLOTS_PER_FRONTEND),
             flow_rows,
             ring_slots: maps::RING_SLOTS,
+            affinity: maps::AFFINITY_ROWS,
+            source_ranges: maps::SOURCE_RANGES,
         }
     }
 
@@ -66,6 +72,8 @@ impl Sizes {
             maps::POOL => self.slots = entries.saturating_mul(maps::POOL_LANES as u32),
             maps::FLOWS4 | maps::FLOWS6 => self.flow_rows = entries,
             maps::RING4 | maps::RING6 => self.ring_slots = entries,
+            maps::AFFINITY => self.affinity = entries,
+            maps::SOURCE_RANGES4 | maps::SOURCE_RANGES6 => self.source_ranges = entries,
             _ => {}
         }
     }
@@ -99,12 +107,18 @@ impl Settings {
     /// [`Error::Setting`] naming the key and what is allowed.
     pub fn check(&self) -> Result<(), Error> {
         let wrong = |key, problem: &str| Err(Error::Setting { key, problem: problem.into() });
-        let Sizes { frontends, backends, slots, flow_rows, ring_slots } = self.sizes;
+        let Sizes { frontends, backends, slots, flow_rows, ring_slots, affinity, source_ranges } = self.sizes;
         if frontends == 0 || backends < 2 || slots == 0 || !slots.is_multiple_of(maps::POOL_LANES as u32) {
             return wrong("bpf.lbMapMax", "must be at least 1 and at most 16777216");
         }
         if flow_rows < 2 {
             return wrong("bpf.ctTcpMax", "must be at least 2");
+        }
+        if affinity == 0 {
+            return wrong("bpf.lbAffinityMapMax", "must be at least 1");
+        }
+        if source_ranges == 0 {
+            return wrong("bpf.lbSourceRangeMapMax", "must be at least 1");
         }
         if !ring_slots.is_power_of_two() {
             return wrong("bpf.ringSlots", "must be a power of two");

@@ -4,9 +4,12 @@ use crate::load::{self, Loaded};
 use crate::mapped::Arrays;
 use crate::{Clock, Error, Expirer, KernelStore, Lifetimes, Settings, Sizes, Table, clock, maps, sys};
 use aya::Pod;
-use shunt_common::maps::{COUNTERS, DEVICES, FLOWS4, FLOWS6, FRONTENDS4, FRONTENDS6};
+use shunt_common::maps::{
+    AFFINITY, COUNTERS, DEVICES, FLOWS4, FLOWS6, FRONTENDS4, FRONTENDS6, SOURCE_RANGES4, SOURCE_RANGES6,
+};
 use shunt_common::{
-    Config, Counter, Device, Direction, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, Reason,
+    AffinityKey, AffinityRow, Config, Counter, Device, Direction, Flow, FlowKey, Frontend, FrontendKey, Ip4,
+    Ip6, RangeKey, Reason,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -137,6 +140,30 @@ impl TestRun {
     /// As above.
     pub fn flows6(&self) -> Result<Table<FlowKey<Ip6>, Flow<Ip6>>, Error> {
         self.table(FLOWS6)
+    }
+
+    /// Source ranges of IPv4.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn source_ranges4(&self) -> Result<Table<RangeKey<Ip4>, u32>, Error> {
+        self.table(SOURCE_RANGES4)
+    }
+
+    /// Source ranges of IPv6.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn source_ranges6(&self) -> Result<Table<RangeKey<Ip6>, u32>, Error> {
+        self.table(SOURCE_RANGES6)
+    }
+
+    /// What session affinity remembers.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn affinity(&self) -> Result<Table<AffinityKey, AffinityRow>, Error> {
+        self.table(AFFINITY)
     }
 
     /// Device rows, by ifindex.

@@ -5,7 +5,13 @@ use crate::maps::Scratch;
 use crate::steps::parse::Parsed;
 use crate::{config, maps, packet};
 use aya_ebpf::bindings::BPF_NOEXIST;
-use shunt_common::{Addr, Backend, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, feature};
+use aya_ebpf::helpers::generated::bpf_map_lookup_elem;
+use shunt_common::{
+    Addr, Backend, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, Proto, RangeKey, client, feature,
+};
+
+/// The TTL of what we send ourselves (RFC 1340).
+const TTL: u8 = 64;
 
 /// An address family: its maps, its header, its constants.
 pub trait Family: Addr {
@@ -17,6 +23,12 @@ pub trait Family: Addr {
     const ETHERTYPE: u16;
     /// The feature bit that turns the family on.
     const FEATURE: u32;
+    /// ICMP of this family.
+    const ICMP: Proto;
+    /// Type of an echo request, and of its reply.
+    const ECHO: (u8, u8);
+    /// What kind of session affinity client an address, and a network namespace, is.
+    const CLIENT: (u32, u32);
     /// Length of the fixed IP header.
     const HEADER: u32;
     /// The fixed IP header.
@@ -30,6 +42,8 @@ pub trait Family: Addr {
     fn backend(id: u32) -> Option<*const Backend<Self>>;
     /// The row of a flow.
     fn flow(key: &FlowKey<Self>) -> Option<*mut Flow<Self>>;
+    /// Whether an address is in one of a service's source ranges.
+    fn in_ranges(key: &RangeKey<Self>) -> bool;
     /// Adds a flow row; an error when one is there already or the table is full.
     fn insert_flow(key: &FlowKey<Self>, row: &Flow<Self>) -> Result<(), i32>;
     /// Removes a flow row.
@@ -48,10 +62,12 @@ pub trait Family: Addr {
     fn csum_kind() -> u64;
     /// Writes addresses, and counts `hops` off the TTL; keeps the header's own sum right.
     fn write_header(header: &mut Self::Header, src: Self, dst: Self, delta: u32, hops: u8);
+    /// Sends the header back to where it came from, with a TTL of 64; keeps its own sum right.
+    fn turn_header(header: &mut Self::Header);
 }
 
 macro_rules! family_maps {
-    ($frontends:ident, $backends:ident, $flows:ident, $ring:ident, $scratch:ident, $parsed:ident) => {
+    ($frontends:ident, $backends:ident, $flows:ident, $ring:ident, $scratch:ident, $parsed:ident, $ranges:ident) => {
         #[inline(always)]
         fn frontend(key: &FrontendKey<Self>) -> Option<*const Frontend> {
             maps::$frontends.get_ptr(key)
@@ -63,6 +79,14 @@ macro_rules! family_maps {
         #[inline(always)]
         fn flow(key: &FlowKey<Self>) -> Option<*mut Flow<Self>> {
             maps::$flows.get_ptr_mut(key)
+        }
+        #[inline(always)]
+        fn in_ranges(key: &RangeKey<Self>) -> bool {
+            // SAFETY: the map's key has the layout of `RangeKey`, which aya spells as a packed pair.
+            let row = unsafe {
+                bpf_map_lookup_elem((&raw const maps::$ranges).cast_mut().cast(), (&raw const *key).cast())
+            };
+            !row.is_null()
         }
         #[inline(always)]
         fn insert_flow(key: &FlowKey<Self>, row: &Flow<Self>) -> Result<(), i32> {
@@ -93,10 +117,13 @@ impl Family for Ip4 {
     const AF: u8 = 2;
     const ETHERTYPE: u16 = 0x0800u16.to_be();
     const FEATURE: u32 = feature::IPV4;
+    const ICMP: Proto = Proto::Icmp;
+    const ECHO: (u8, u8) = (8, 0);
+    const CLIENT: (u32, u32) = (client::ADDR4, client::NETNS4);
     const HEADER: u32 = 20;
     type Header = Ip4Header;
 
-    family_maps!(FRONTENDS4, BACKENDS4, FLOWS4, RING4, SCRATCH4, PARSED4);
+    family_maps!(FRONTENDS4, BACKENDS4, FLOWS4, RING4, SCRATCH4, PARSED4, SOURCE_RANGES4);
 
     #[inline(always)]
     fn to_words(self) -> [u32; 4] {
@@ -123,6 +150,12 @@ impl Family for Ip4 {
         let ttl = shunt_common::csum::delta(u32::from(hops), 0);
         header.check = shunt_common::csum::update(header.check, shunt_common::csum::add(delta, ttl));
     }
+    #[inline(always)]
+    fn turn_header(header: &mut Ip4Header) {
+        let ttl = shunt_common::csum::delta(u32::from(header.ttl), u32::from(TTL));
+        (header.src, header.dst, header.ttl) = (header.dst, header.src, TTL);
+        header.check = shunt_common::csum::update(header.check, ttl);
+    }
 }
 
 impl Family for Ip6 {
@@ -130,10 +163,13 @@ impl Family for Ip6 {
     const AF: u8 = 10;
     const ETHERTYPE: u16 = 0x86ddu16.to_be();
     const FEATURE: u32 = feature::IPV6;
+    const ICMP: Proto = Proto::Icmp6;
+    const ECHO: (u8, u8) = (128, 129);
+    const CLIENT: (u32, u32) = (client::ADDR6, client::NETNS6);
     const HEADER: u32 = 40;
     type Header = Ip6Header;
 
-    family_maps!(FRONTENDS6, BACKENDS6, FLOWS6, RING6, SCRATCH6, PARSED6);
+    family_maps!(FRONTENDS6, BACKENDS6, FLOWS6, RING6, SCRATCH6, PARSED6, SOURCE_RANGES6);
 
     #[inline(always)]
     fn to_words(self) -> [u32; 4] {
@@ -156,5 +192,9 @@ impl Family for Ip6 {
         header.src = src.0;
         header.dst = dst.0;
         header.hop_limit -= hops;
+    }
+    #[inline(always)]
+    fn turn_header(header: &mut Ip6Header) {
+        (header.src, header.dst, header.hop_limit) = (header.dst, header.src, TTL);
     }
 }

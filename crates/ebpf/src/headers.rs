@@ -56,9 +56,33 @@ pub struct UdpHeader {
     pub check: u16,
 }
 
+/// SCTP's common header and the type of its first chunk (RFC 9260 3).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct SctpHeader {
+    pub sport: u16,
+    pub dport: u16,
+    pub tag: u32,
+    pub check: u32,
+    pub chunk: u8,
+    pub flags: u8,
+    pub len: u16,
+}
+
+/// ICMP (RFC 792) and ICMPv6 (RFC 4443) up to the sum.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct IcmpHeader {
+    pub kind: u8,
+    pub code: u8,
+    pub check: u16,
+}
+
 const _: () = assert!(
     size_of::<Ip4Header>() == 20
         && size_of::<Ip6Header>() == 40
         && size_of::<TcpHeader>() == 20
         && size_of::<UdpHeader>() == 8
+        && size_of::<SctpHeader>() == 16
+        && size_of::<IcmpHeader>() == 4
 );

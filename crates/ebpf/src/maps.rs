@@ -4,11 +4,12 @@ use crate::packet::Fib;
 use crate::steps::parse::Parsed;
 use crate::steps::reserve::Wanted;
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG};
-use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, SkStorage};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage};
 use aya_ebpf::macros::btf_map;
 use shunt_common::{
-    Backend, Counter, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, Reason, SockPeer, SockPeers,
-    maps::{FLOW_ROWS, LB_MAP_MAX, POOL_LANES, RING_SLOTS},
+    AffinityKey, AffinityRow, Backend, Counter, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6,
+    Reason, SockPeer, SockPeers,
+    maps::{AFFINITY_ROWS, FLOW_ROWS, LB_MAP_MAX, OPT_OUTS, POOL_LANES, RING_SLOTS, SOURCE_RANGES},
 };
 
 /// Room for a flow in the making. The 512 bytes of stack serve a whole chain of calls, and two IPv6 rows would take
@@ -39,6 +40,9 @@ const FRONTENDS: usize = LB_MAP_MAX as usize;
 const BACKENDS: usize = 2 * FRONTENDS;
 const FLOWS: usize = FLOW_ROWS as usize;
 const RING: usize = RING_SLOTS as usize;
+const AFFINITIES: usize = AFFINITY_ROWS as usize;
+const RANGES: usize = SOURCE_RANGES as usize;
+const OPTED: usize = OPT_OUTS as usize;
 const COUNTERS: usize = Reason::COUNTERS as usize;
 
 #[btf_map(name = "frontends4")]
@@ -77,5 +81,15 @@ pub static SCRATCH6: PerCpuArray<Scratch<Ip6>, 1> = PerCpuArray::new();
 pub static PARSED4: PerCpuArray<Parsed<Ip4>, 1> = PerCpuArray::new();
 #[btf_map(name = "parsed6")]
 pub static PARSED6: PerCpuArray<Parsed<Ip6>, 1> = PerCpuArray::new();
+#[btf_map(name = "affinity")]
+pub static AFFINITY: LruHashMap<AffinityKey, AffinityRow, AFFINITIES> = LruHashMap::new();
+/// Keyed by `RangeKey` without its prefix length, which aya adds.
+#[btf_map(name = "source_ranges4")]
+pub static SOURCE_RANGES4: LpmTrie<[u32; 2], u32, RANGES, AGENT> = LpmTrie::new();
+/// As [`SOURCE_RANGES4`].
+#[btf_map(name = "source_ranges6")]
+pub static SOURCE_RANGES6: LpmTrie<[u32; 5], u32, RANGES, AGENT> = LpmTrie::new();
+#[btf_map(name = "opt_out")]
+pub static OPT_OUT: HashMap<u64, u32, OPTED, AGENT> = HashMap::new();
 #[btf_map(name = "reply_tokens")]
 pub static REPLY_TOKENS: PerCpuArray<u64, 1> = PerCpuArray::new();

@@ -36,7 +36,7 @@ impl Row {
 
     /// How long the flow may be silent, as this row alone knows it.
     fn lifetime(&self, rules: &Ticks) -> u32 {
-        if self.proto == Proto::Tcp as u32 {
+        if self.proto == Proto::Tcp as u32 || self.proto == Proto::Sctp as u32 {
             let (client, backend) = self.sides();
             rules.tcp(tcp::phase(client, backend))
         } else {

@@ -38,7 +38,7 @@ impl Node {
     /// Small maps, so that a test may fill them.
     pub fn settings(&self) -> Settings {
         let mut settings = Settings::new(&self.bpf_root, &self.cgroup);
-        settings.sizes = Sizes { frontends: 64, backends: 128, slots: 512, flow_rows: 8192, ring_slots: 64 };
+        settings.sizes = Sizes { ring_slots: 64, slots: 512, ..Sizes::new(64, 8192) };
         settings
     }
 

@@ -79,7 +79,7 @@ fn a_client_may_reach_a_pod_past_the_service_from_the_same_port() {
         let moved = w.expect("tc_ingress", &direct, NEXT);
         assert_eq!((moved.src, moved.dst, moved.dport), (direct.src, direct.dst, direct.dport));
         assert_ne!(moved.sport, direct.sport, "to the pod these are two connections");
-        let go_on = Packet { kind: ACK, ..direct.clone() };
+        let go_on = Packet { kind: ACK, ..direct };
         assert_eq!(w.expect("tc_ingress", &go_on, NEXT).sport, moved.sport, "one connection, one port");
         assert_eq!(w.expect("tc_egress", &moved.reply(SYN_ACK), NEXT), direct.reply(SYN_ACK));
         assert_eq!(w.expect("tc_egress", &at_pod.reply(SYN_ACK), NEXT), served.reply(SYN_ACK));

@@ -9,5 +9,7 @@ mod local_socket;
 mod no_backend;
 mod packet;
 mod pods;
+mod policy;
 mod snat;
+mod vip;
 mod world;

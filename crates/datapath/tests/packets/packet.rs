@@ -24,7 +24,16 @@ pub struct Packet {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     Udp,
-    Tcp { syn: bool, ack: bool, fin: bool, rst: bool, seq: u32, acked: u32 },
+    /// With the type of its one chunk (RFC 9260 3.2).
+    Sctp(u8),
+    Tcp {
+        syn: bool,
+        ack: bool,
+        fin: bool,
+        rst: bool,
+        seq: u32,
+        acked: u32,
+    },
 }
 
 pub const SYN: Kind = Kind::Tcp { syn: true, ack: false, fin: false, rst: false, seq: 1000, acked: 0 };
@@ -54,6 +63,10 @@ impl Packet {
         let mut out = Vec::new();
         match self.kind {
             Kind::Udp => ip.udp(self.sport, self.dport).write(&mut out, &payload),
+            Kind::Sctp(chunk) => {
+                let sctp = self.sctp(chunk, &payload);
+                ip.write(&mut out, IpNumber::SCTP, &sctp)
+            }
             Kind::Tcp { syn, ack, fin, rst, seq, acked } => {
                 let mut tcp = ip.tcp(self.sport, self.dport, seq, 4096);
                 if syn {
@@ -75,11 +88,32 @@ impl Packet {
         out
     }
 
-    /// Reads a TCP or UDP packet and checks every checksum on the way.
+    /// Common header and a chunk.
+    fn sctp(&self, chunk: u8, payload: &[u8]) -> Vec<u8> {
+        let mut sctp = [self.sport.to_be_bytes(), self.dport.to_be_bytes()].concat();
+        sctp.extend([7, 7, 7, 7, 0, 0, 0, 0, chunk, 0]);
+        sctp.extend((payload.len() as u16 + 4).to_be_bytes());
+        sctp.extend(payload);
+        let sum = crc32c(&sctp);
+        sctp[8..12].copy_from_slice(&sum.to_le_bytes());
+        sctp
+    }
+
+    /// Reads a TCP, UDP or SCTP packet and checks every checksum on the way.
     pub fn read(frame: &[u8]) -> Self {
         let sliced = SlicedPacket::from_ethernet(frame).expect("a well-formed frame");
         let (src, dst, ttl) = network(&sliced);
         let kind;
+        let payload = sliced.ip_payload().expect("an IP payload");
+        if payload.ip_number == IpNumber::SCTP {
+            let mut sctp = payload.payload.to_vec();
+            let sum = u32::from_le_bytes([sctp[8], sctp[9], sctp[10], sctp[11]]);
+            sctp[8..12].fill(0);
+            assert_eq!(sum, crc32c(&sctp), "SCTP checksum of {frame:02x?}");
+            let port = |at: usize| u16::from_be_bytes([sctp[at], sctp[at + 1]]);
+            let (kind, len) = (Kind::Sctp(sctp[12]), sctp.len() - 16);
+            return Self { src, dst, sport: port(0), dport: port(2), ttl, kind, len };
+        }
         let (sport, dport, len) = match sliced.transport.expect("a transport header") {
             TransportSlice::Tcp(t) => {
                 let sum = match (src, dst) {
@@ -117,6 +151,18 @@ impl Packet {
         };
         Self { src, dst, sport, dport, ttl, kind, len }
     }
+}
+
+/// CRC32c, bit by bit (RFC 9260 Appendix A).
+fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = !0u32;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0x82f6_3b78 & 0u32.wrapping_sub(crc & 1));
+        }
+    }
+    !crc
 }
 
 /// Addresses and TTL; checks the IPv4 header's sum.

@@ -92,13 +92,18 @@ impl World {
     }
 
     pub fn sized(family: Family, sizes: Sizes) -> Self {
-        Self::start(family, Settings { sizes, ..Settings::new("/nowhere", "/nowhere") })
+        Self::start(family, Settings { sizes, ..Self::settings() })
+    }
+
+    fn settings() -> Settings {
+        let (node4, node6) = (Ipv4Addr::new(10, 0, 0, 1), "fd00::1".parse().expect("an address"));
+        Settings { node4: Some(node4), node6: Some(node6), ..Settings::new("/nowhere", "/nowhere") }
     }
 
     /// With another range of SNAT ports.
     pub fn with_ports(family: Family, snat_ports: RangeInclusive<u16>) -> Self {
         let sizes = Sizes::new(1024, 4096);
-        Self::start(family, Settings { sizes, snat_ports, ..Settings::new("/nowhere", "/nowhere") })
+        Self::start(family, Settings { sizes, snat_ports, ..Self::settings() })
     }
 
     fn start(family: Family, settings: Settings) -> Self {
@@ -149,21 +154,27 @@ impl World {
 
     /// Adds or replaces a frontend with these backends, in both scopes.
     pub fn frontend(&mut self, kind: FrontendKind, addr: IpAddr, port: u16, proto: u8, ids: &[u32]) {
+        let flags = if kind == FrontendKind::ClusterIp { 0 } else { frontend_flag::EXTERNAL };
+        let pool = self.pool(ids);
+        let row = Frontend { kind: kind as u8, flags, pools: [pool; 2], ..Frontend::default() };
+        self.put_frontend(addr, port, proto, row);
+    }
+
+    /// Writes a pool; ids ascend.
+    pub fn pool(&mut self, ids: &[u32]) -> Pool {
         let pool = Pool { offset: self.next_slot, len: ids.len() as u32 };
         self.next_slot += pool.len;
         self.apply(Op::PutPool { pool, ids: ids.to_vec() });
+        pool
+    }
+
+    /// Writes a frontend's row; its service id follows from the port.
+    pub fn put_frontend(&mut self, addr: IpAddr, port: u16, proto: u8, row: Frontend) {
         let key = match addr {
             IpAddr::V4(a) => FrontendRef::V4(FrontendKey::new(Ip4::from(a), PortBe::new(port), proto)),
             IpAddr::V6(a) => FrontendRef::V6(FrontendKey::new(Ip6::from(a), PortBe::new(port), proto)),
         };
-        let flags = if kind == FrontendKind::ClusterIp { 0 } else { frontend_flag::EXTERNAL };
-        let row = Frontend {
-            service: 1 + u32::from(port),
-            kind: kind as u8,
-            flags,
-            pools: [pool; 2],
-            ..Frontend::default()
-        };
+        let row = Frontend { service: 1 + u32::from(port), ..row };
         self.apply(Op::PutFrontend { key, row });
     }
 
@@ -267,6 +278,7 @@ fn key<A: Addr>(packet: &Packet, src: A, dst: A) -> FlowKey<A> {
     let proto = match packet.kind {
         crate::packet::Kind::Udp => 17,
         crate::packet::Kind::Tcp { .. } => 6,
+        crate::packet::Kind::Sctp(_) => 132,
     };
     FlowKey { src, dst, sport: PortBe::new(packet.sport), dport: PortBe::new(packet.dport), proto }
 }

@@ -3,13 +3,12 @@
 use crate::config;
 use crate::family::Family;
 use crate::hooks::socket::{
-    ALLOW, Choice, Ctx, ECONNREFUSED, ENOMEM, Mapped, carry_out, connected, is_mapped, protocol, read,
-    refuse, translate, user_ip6, user_port,
+    Ctx, Mapped, carry_out, connected, is_mapped, protocol, read, user_ip6, user_port,
 };
+use crate::hooks::translate::{self, Choice};
 use crate::maps::SOCK_PEER;
-use crate::steps::pick;
 use aya_ebpf::programs::SockAddrContext;
-use shunt_common::{Ip4, Ip6, Reason, SockPeer};
+use shunt_common::{Ip4, Ip6, Proto, Reason, SockPeer};
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "cgroup/connect4")]
@@ -27,27 +26,40 @@ extern "C" fn connect6(ctx: Ctx) -> i32 {
 
 #[inline(always)]
 fn choose<A: Mapped + Family>(ctx: Ctx, dst: A) -> Choice {
-    let Some(proto) = protocol(ctx) else { return Choice::Done(ALLOW) };
+    let Some(proto) = protocol(ctx) else { return Choice::Leave };
     if !config::has(A::FEATURE) {
-        return Choice::Done(ALLOW);
+        return Choice::Leave;
     }
-    let mut peer = match translate(dst, user_port(ctx), proto, pick::random()) {
-        Some(Ok(peer)) => peer,
-        Some(Err(_)) => return Choice::Done(refuse(Reason::SocketNoBackend, ECONNREFUSED)),
-        None => {
+    let mut peer = match translated(ctx, dst, proto) {
+        Choice::Backend(peer) => peer,
+        other => {
             forget(ctx);
-            return Choice::Done(ALLOW);
+            return other;
         }
     };
     // SAFETY: the storage helper checks the socket of the context; the pointer is checked for null.
     unsafe {
         let stored = SOCK_PEER.get_or_insert_ptr_mut(&SockAddrContext::new(ctx), Some(&mut peer));
         if stored.is_null() {
-            return Choice::Done(refuse(Reason::SocketStorage, ENOMEM));
+            return Choice::Refuse(Reason::SocketStorage);
         }
         *stored = peer;
     }
     Choice::Backend(peer)
+}
+
+/// What the destination stands for.
+#[inline(always)]
+fn translated<A: Mapped>(ctx: Ctx, dst: A, proto: u8) -> Choice {
+    let port = user_port(ctx);
+    let Some(row) = translate::frontend(dst, port, proto) else {
+        // Resolvers connect UDP sockets to any port, only to see which way a packet would go.
+        return if proto == Proto::Udp as u8 { Choice::Leave } else { translate::no_frontend(ctx, dst) };
+    };
+    match translate::entitled(ctx, row) {
+        Ok(cookie) => translate::choose(row, cookie, dst, port),
+        Err(instead) => instead,
+    }
 }
 
 /// A UDP socket may connect again, to something that is no service: its old translation must not show any more.

@@ -12,6 +12,7 @@ mod sendmsg;
 mod socket;
 mod tc_egress;
 mod tc_ingress;
+mod translate;
 
 use crate::config;
 use crate::family::Family;

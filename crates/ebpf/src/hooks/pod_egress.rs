@@ -23,7 +23,7 @@ fn verdict<P: Packet, A: Parse>(pkt: P) -> i32 {
 /// parse -> reply of a pod's flow? -> rewrite.
 #[inline(always)]
 fn to_pod<P: Packet, A: Parse>(pkt: P) -> Outcome {
-    let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
+    let Some(p) = parse::<P, A>(pkt).filter(|p| !p.is_icmp()) else { return Outcome::Pass };
     let Some(row) = known::find(p) else { return Outcome::Pass };
     if !row.has(flow_flag::REPLY | flow_flag::POD) {
         return Outcome::Pass;

@@ -6,7 +6,7 @@ use crate::packet::Packet;
 use crate::steps::parse::{Parse, parse};
 use crate::steps::reject::Reject;
 use crate::steps::rewrite::rewrite;
-use crate::steps::{known, local_socket, start};
+use crate::steps::{known, local_socket, start, vip};
 use aya_ebpf::bindings::__sk_buff;
 use shunt_common::{Direction, Ip4, Ip6, Reason, Scope, flow_flag};
 
@@ -25,18 +25,27 @@ fn verdict<P: Packet, A: Parse + Reject>(pkt: P) -> i32 {
 #[inline(always)]
 fn from_pod<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
     let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
+    if p.is_icmp() {
+        return vip::icmp(pkt, p, Scope::Internal);
+    }
     if let Some(row) = known::find(p) {
-        if row.has(flow_flag::REPLY) || !row.has(flow_flag::POD) {
+        let hairpin = row.has(flow_flag::HAIRPIN);
+        if !row.has(flow_flag::POD) || (row.has(flow_flag::REPLY) && !hairpin) {
             return Outcome::Pass;
         }
         if let Some(row) = known::enter(p, row) {
             let written = rewrite(pkt, p, row.get(), 0);
+            if hairpin {
+                return start::turn_round(pkt, written);
+            }
             return if written { Outcome::Stack } else { Outcome::Drop(Reason::RewriteFailed) };
         }
     }
     match start::frontend(p) {
         Some(frontend) => start::start(pkt, p, frontend, Scope::Internal, flow_flag::POD),
-        // Not to a service: only a clash with a flow of the same pod concerns us.
-        None => local_socket::move_pod_aside(pkt, p).unwrap_or(Outcome::Pass),
+        // Not to a service: a port that none has, or a clash with a flow of the same pod, may still concern us.
+        None => vip::refuse(pkt, p, Scope::Internal)
+            .or_else(|| local_socket::move_pod_aside(pkt, p))
+            .unwrap_or(Outcome::Pass),
     }
 }

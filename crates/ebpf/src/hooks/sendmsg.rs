@@ -4,13 +4,12 @@
 use crate::config;
 use crate::family::Family;
 use crate::hooks::socket::{
-    ALLOW, Choice, Ctx, ECONNREFUSED, ENOMEM, Mapped, carry_out, is_mapped, protocol, read, refuse,
-    still_good, translate, user_ip6, user_port,
+    Ctx, Mapped, carry_out, is_mapped, protocol, read, still_good, user_ip6, user_port,
 };
+use crate::hooks::translate::{self, Choice};
 use crate::maps::SOCK_PEERS;
-use crate::steps::pick;
 use aya_ebpf::programs::SockAddrContext;
-use shunt_common::{FrontendKey, Ip4, Ip6, PortBe, Reason, SOCK_PEERS as PEERS, SockPeer};
+use shunt_common::{Ip4, Ip6, PortBe, Reason, SOCK_PEERS as PEERS, Scope, SockPeer};
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "cgroup/sendmsg4")]
@@ -28,29 +27,35 @@ extern "C" fn sendmsg6(ctx: Ctx) -> i32 {
 
 #[inline(always)]
 fn choose<A: Mapped + Family>(ctx: Ctx, dst: A) -> Choice {
-    let Some(proto) = protocol(ctx) else { return Choice::Done(ALLOW) };
+    let Some(proto) = protocol(ctx) else { return Choice::Leave };
     let port = user_port(ctx);
-    if !config::has(A::FEATURE) || A::frontend(&FrontendKey::new(dst, port, proto)).is_none() {
-        return Choice::Done(ALLOW);
+    if !config::has(A::FEATURE) {
+        return Choice::Leave;
     }
+    let Some(row) = translate::frontend(dst, port, proto) else {
+        return translate::no_frontend(ctx, dst);
+    };
+    let cookie = match translate::entitled(ctx, row) {
+        Ok(cookie) => cookie,
+        Err(instead) => return instead,
+    };
     // SAFETY: the storage helper checks the socket of the context; the pointer is checked for null.
     let peers = unsafe { SOCK_PEERS.get_or_insert_ptr_mut(&SockAddrContext::new(ctx), None) };
     if peers.is_null() {
-        return Choice::Done(refuse(Reason::SocketStorage, ENOMEM));
+        return Choice::Refuse(Reason::SocketStorage);
     }
     // SAFETY: socket storage lives as long as the socket, which the kernel holds here.
     let peers = unsafe { &mut *peers };
     let frontend = dst.mapped();
     let place = place(&peers.peers, &frontend, port);
     if let Some(known) = place.and_then(|i| peers.peers.get(i)) {
-        if still_good::<A>(known) {
+        if still_good::<A>(known, row.pool(Scope::Internal)) {
             return Choice::Backend(*known);
         }
     }
-    let peer = match translate(dst, port, proto, pick::random()) {
-        Some(Ok(peer)) => peer,
-        Some(Err(_)) => return Choice::Done(refuse(Reason::SocketNoBackend, ECONNREFUSED)),
-        None => return Choice::Done(ALLOW),
+    let peer = match translate::choose(row, cookie, dst, port) {
+        Choice::Backend(peer) => peer,
+        other => return other,
     };
     let at = place.unwrap_or_else(|| {
         peers.next = peers.next.wrapping_add(1);

@@ -1,15 +1,15 @@
 //! What the socket hooks share: a socket's destination is translated once, where the program names it.
 
 use crate::family::Family;
+use crate::hooks::translate::Choice;
 use crate::maps::{SOCK_PEER, SOCK_PEERS};
 use crate::outcome::count;
-use crate::steps::pick::{Pick, pick};
+use crate::steps::affinity;
 use aya_ebpf::bindings::bpf_sock_addr;
 use aya_ebpf::helpers::generated::bpf_set_retval;
 use aya_ebpf::programs::SockAddrContext;
 use shunt_common::{
-    BackendState, Direction, FrontendKey, Ip4, Ip6, PortBe, Proto, Reason, SOCK_PEERS as PEERS, Scope,
-    SockPeer, SockPeers, frontend_flag,
+    BackendState, Direction, Ip4, Ip6, Pool, PortBe, Proto, Reason, SOCK_PEERS as PEERS, SockPeer, SockPeers,
 };
 
 /// The kernel goes on with the (translated) address.
@@ -112,47 +112,36 @@ pub fn protocol(ctx: Ctx) -> Option<u8> {
     }
 }
 
-/// Fails the system call with an errno.
+/// ECONNREFUSED: what a client sees where nobody listens.
+const ECONNREFUSED: i32 = 111;
+/// EHOSTUNREACH: the endpoints are on other nodes, and the traffic policy is Local. A packet would be dropped silently.
+const EHOSTUNREACH: i32 = 113;
+/// EPERM: what netfilter makes a program see whose packets it drops.
+const EPERM: i32 = 1;
+/// ENOMEM.
+const ENOMEM: i32 = 12;
+
+/// Fails the system call.
 #[inline(always)]
-pub fn refuse(reason: Reason, errno: i32) -> i32 {
+fn refuse(reason: Reason) -> i32 {
+    let errno = match reason {
+        Reason::SocketNoLocalBackend => EHOSTUNREACH,
+        Reason::SocketSourceRange => EPERM,
+        Reason::SocketStorage => ENOMEM,
+        _ => ECONNREFUSED,
+    };
     count(reason, Direction::Egress, 0);
     // SAFETY: no pointers.
     unsafe { bpf_set_retval(-errno) };
     REFUSE
 }
 
-/// ECONNREFUSED: what a client sees where nobody listens.
-pub const ECONNREFUSED: i32 = 111;
-/// ENOMEM.
-pub const ENOMEM: i32 = 12;
-
-/// The translation of a destination: `None` when no service answers there.
+/// Whether a remembered translation may be used again: its backend still takes new flows of the service.
 #[inline(always)]
-pub fn translate<A: Mapped>(
-    dst: A,
-    port: PortBe,
-    proto: u8,
-    number: u32,
-) -> Option<Result<SockPeer, Reason>> {
-    let row = A::frontend(&FrontendKey::new(dst, port, proto))?;
-    // SAFETY: a value of the frontend map; the kernel keeps it in place while the program runs.
-    let row = unsafe { &*row };
-    if row.flags & frontend_flag::MARKER != 0 {
-        return None;
+pub fn still_good<A: Mapped>(peer: &SockPeer, pool: Pool) -> bool {
+    if !affinity::contains(pool, peer.backend_id) {
+        return false;
     }
-    Some(pick::<A>(row.pool(Scope::Internal), number).map(|Pick { id, backend }| SockPeer {
-        backend: backend.addr.mapped(),
-        frontend: dst.mapped(),
-        backend_port: backend.port,
-        frontend_port: port,
-        backend_id: id,
-        service: row.service,
-    }))
-}
-
-/// Whether a remembered translation may be used again: its backend still takes new flows.
-#[inline(always)]
-pub fn still_good<A: Mapped>(peer: &SockPeer) -> bool {
     match A::backend(peer.backend_id) {
         // SAFETY: a row of an array map lives as long as the program.
         Some(row) => unsafe {
@@ -164,21 +153,14 @@ pub fn still_good<A: Mapped>(peer: &SockPeer) -> bool {
     }
 }
 
-/// What becomes of a socket call that names a destination.
-pub enum Choice {
-    /// It goes to this backend; the socket remembers.
-    Backend(SockPeer),
-    /// Nothing to translate, or refused: the hook's verdict.
-    Done(i32),
-}
-
 /// Carries a choice out on a socket of family `A`: an IPv6 socket is given an IPv4 backend's address IPv4-mapped, as it
 /// named the frontend.
 #[inline(always)]
 pub fn carry_out<A: Mapped>(ctx: Ctx, choice: Choice) -> i32 {
     match choice {
         Choice::Backend(peer) => redirect::<A>(ctx, &peer),
-        Choice::Done(verdict) => verdict,
+        Choice::Leave => ALLOW,
+        Choice::Refuse(reason) => refuse(reason),
     }
 }
 

@@ -23,7 +23,7 @@ fn verdict<P: Packet, A: Parse>(pkt: P) -> i32 {
 /// parse -> known flow whose reply or socket this is? -> rewrite.
 #[inline(always)]
 fn egress<P: Packet, A: Parse>(pkt: P) -> Outcome {
-    let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
+    let Some(p) = parse::<P, A>(pkt).filter(|p| !p.is_icmp()) else { return Outcome::Pass };
     let Some(row) = known::find(p) else {
         // A packet of no flow: only a clash with a SNAT flow concerns us.
         return local_socket::move_aside(pkt, p).unwrap_or(Outcome::Pass);

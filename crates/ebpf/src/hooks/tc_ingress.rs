@@ -7,7 +7,7 @@ use crate::steps::known::Known;
 use crate::steps::parse::{Parse, Parsed, parse};
 use crate::steps::reject::Reject;
 use crate::steps::rewrite::rewrite;
-use crate::steps::{forward, known, local_socket, start};
+use crate::steps::{forward, known, local_socket, start, vip};
 use aya_ebpf::bindings::__sk_buff;
 use shunt_common::{Direction, Ip4, Ip6, Reason, Scope, flow_flag, frontend_flag};
 
@@ -26,6 +26,9 @@ fn verdict<P: Packet, A: Parse + Reject>(pkt: P) -> i32 {
 #[inline(always)]
 fn ingress<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
     let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
+    if p.is_icmp() {
+        return vip::icmp(pkt, p, Scope::External);
+    }
     if let Some(row) = known::find(p) {
         // A local backend speaks to the outside at egress; a pod hears its service at the pod's own interface.
         let elsewhere = row.has(flow_flag::POD) || (row.has(flow_flag::REPLY) && !row.has(flow_flag::SNAT));
@@ -37,12 +40,12 @@ fn ingress<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
         }
     }
     let Some(frontend) = start::frontend(p) else {
-        // Not to a service: only a clash with a flow of the same client concerns us.
-        return local_socket::move_client_aside(pkt, p).unwrap_or(Outcome::Pass);
+        // Not to a service: a port that none has, or a clash with a flow of the same client, may still concern us.
+        let outcome =
+            vip::refuse(pkt, p, Scope::External).or_else(|| local_socket::move_client_aside(pkt, p));
+        return outcome.unwrap_or(Outcome::Pass);
     };
-    // SAFETY: a value of the frontend map; the kernel keeps it in place while the program runs.
-    let flags = unsafe { (*frontend).flags };
-    if flags & frontend_flag::EXTERNAL == 0 {
+    if frontend.flags & frontend_flag::EXTERNAL == 0 {
         return Outcome::Left(Reason::ClusterIpFromOutside);
     }
     start::start(pkt, p, frontend, Scope::External, 0)

@@ -124,7 +124,7 @@ fn over<A: Family>(p: &Parsed<A>, row: &Flow<A>) -> bool {
         None => 0,
     };
     if p.is_udp() {
-        return state == 0;
+        return state == 0 || state == BackendState::TerminatingNotServing as u8;
     }
     match tcp::phase(row.seen, row.peer_seen) {
         tcp::Phase::Closed => true,

@@ -14,7 +14,7 @@ use shunt_common::{Backend, Direction, FlowKey, Proto, Reason, flow_flag, tcp};
 /// Look in the network namespace of the packet's device.
 const THIS_NETNS: u64 = u64::MAX;
 
-/// Whether a socket of this node would receive a packet with this tuple.
+/// Whether a socket of this node would receive a packet with this tuple. The kernel finds no SCTP sockets for us.
 #[inline(always)]
 pub fn owns<P: Packet, A: Family>(pkt: P, key: &FlowKey<A>) -> bool {
     // A key without its protocol is exactly the part of struct bpf_sock_tuple for its family.
@@ -22,7 +22,9 @@ pub fn owns<P: Packet, A: Family>(pkt: P, key: &FlowKey<A>) -> bool {
     let size = (size_of::<FlowKey<A>>() - size_of::<u32>()) as u32;
     // SAFETY: the helpers only read `size` bytes of the tuple; a socket found is released.
     unsafe {
-        let socket = if key.proto == Proto::Tcp as u32 {
+        let socket = if key.proto == Proto::Sctp as u32 {
+            return false;
+        } else if key.proto == Proto::Tcp as u32 {
             bpf_skc_lookup_tcp(pkt.ctx(), tuple, size, THIS_NETNS, 0)
         } else {
             bpf_sk_lookup_udp(pkt.ctx(), tuple, size, THIS_NETNS, 0)

@@ -1,5 +1,7 @@
 //! The steps of a packet's way, in the order in which they are taken.
 
+pub mod admit;
+pub mod affinity;
 pub mod forward;
 pub mod known;
 pub mod local_socket;
@@ -10,6 +12,7 @@ pub mod reserve;
 pub mod rewrite;
 pub mod ring;
 pub mod start;
+pub mod vip;
 
 /// Low 32 bits of jiffies.
 #[inline(always)]

@@ -1,10 +1,10 @@
 //! First step: who talks to whom.
 
 use crate::family::Family;
-use crate::headers::{ETH_LEN, Ip4Header, Ip6Header, TcpHeader, UdpHeader};
+use crate::headers::{ETH_LEN, IcmpHeader, Ip4Header, Ip6Header, SctpHeader, TcpHeader, UdpHeader};
 use crate::packet::Packet;
 use core::ptr::read_volatile;
-use shunt_common::{FlowKey, Ip4, Ip6, PortBe, Proto};
+use shunt_common::{FlowKey, Ip4, Ip6, PortBe, Proto, tcp};
 
 /// What the later steps need to know of a packet.
 #[derive(Clone, Copy)]
@@ -15,7 +15,9 @@ pub struct Parsed<A> {
     pub l4: u32,
     /// TTL or hop limit.
     pub ttl: u8,
-    /// TCP flags; zero for UDP.
+    /// Length of the transport's packet, as the IP header tells it.
+    pub l4_len: u32,
+    /// TCP flags; for SCTP those that mean the same as its first chunk; zero for UDP. For ICMP its type.
     pub tcp: u8,
     /// It is a first fragment: ports are known, but those of later fragments will not be.
     pub fragment: bool,
@@ -27,12 +29,23 @@ impl<A> Parsed<A> {
     pub fn is_udp(&self) -> bool {
         self.key.proto == Proto::Udp as u32
     }
+    /// Whether it is ICMP or ICMPv6.
+    #[inline(always)]
+    pub fn is_icmp(&self) -> bool {
+        self.key.proto == Proto::Icmp as u32 || self.key.proto == Proto::Icmp6 as u32
+    }
+    /// Whether it is SCTP.
+    #[inline(always)]
+    pub fn is_sctp(&self) -> bool {
+        self.key.proto == Proto::Sctp as u32
+    }
 }
 
 /// What an IP header says about what follows it.
 pub struct Network {
     proto: u8,
     l4: u32,
+    end: u32,
     fragment: Fragment,
 }
 
@@ -76,7 +89,8 @@ impl Parse for Ip4 {
         parsed.key.src = Self([h.src]);
         parsed.key.dst = Self([h.dst]);
         parsed.ttl = h.ttl;
-        Some(Network { proto: h.proto, l4: ETH_LEN + words * 4, fragment })
+        let end = ETH_LEN + u32::from(u16::from_be(h.total_len));
+        Some(Network { proto: h.proto, l4: ETH_LEN + words * 4, end, fragment })
     }
 }
 
@@ -99,6 +113,7 @@ impl Parse for Ip6 {
         parsed.key.src = Self(h.src);
         parsed.key.dst = Self(h.dst);
         parsed.ttl = h.hop_limit;
+        let end = ETH_LEN + Self::HEADER + u32::from(u16::from_be(h.payload_len));
         let mut next = h.next;
         let mut l4 = ETH_LEN + Self::HEADER;
         let mut fragment = Fragment::Whole;
@@ -125,7 +140,7 @@ impl Parse for Ip6 {
             }
             next = extension[0];
         }
-        Some(Network { proto: next, l4, fragment })
+        Some(Network { proto: next, l4, end, fragment })
     }
 }
 
@@ -153,12 +168,23 @@ pub fn parse<P: Packet, A: Parse>(pkt: P) -> Option<&'static Parsed<A>> {
             // SAFETY: as above.
             unsafe { (read_volatile(udp.cast::<u32>()), 0) }
         }
+        132 => {
+            let sctp = reach::<P, SctpHeader>(pkt, n.l4)?;
+            // SAFETY: as above.
+            unsafe { (read_volatile(sctp.cast::<u32>()), tcp::of_sctp((*sctp).chunk)) }
+        }
+        proto if proto == A::ICMP as u8 => {
+            let icmp = reach::<P, IcmpHeader>(pkt, n.l4)?;
+            // SAFETY: as above.
+            unsafe { (0, (*icmp).kind) }
+        }
         _ => return None,
     };
     parsed.key.sport = PortBe(ports as u16);
     parsed.key.dport = PortBe((ports >> 16) as u16);
     parsed.key.proto = u32::from(n.proto);
     parsed.l4 = n.l4;
+    parsed.l4_len = n.end.wrapping_sub(n.l4);
     parsed.tcp = tcp;
     parsed.fragment = n.fragment == Fragment::First;
     // LLVM must not know what is in there either, or it keeps all of it in registers and on the stack.

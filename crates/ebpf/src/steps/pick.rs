@@ -30,7 +30,12 @@ pub fn pick<A: Family>(pool: Pool, number: u32) -> Result<Pick<A>, Reason> {
         return Err(Reason::NoBackend);
     }
     let slot = pool.offset + ((u64::from(number) * u64::from(pool.len)) >> 32) as u32;
-    let id = slot_id(slot).ok_or(Reason::StaleBackend)?;
+    by_id(slot_id(slot).ok_or(Reason::StaleBackend)?)
+}
+
+/// The backend with an id; [`Reason::StaleBackend`] when it has no state.
+#[inline(always)]
+pub fn by_id<A: Family>(id: u32) -> Result<Pick<A>, Reason> {
     let row = A::backend(id).ok_or(Reason::StaleBackend)?;
     // SAFETY: a row of an array map lives as long as the program.
     let backend = unsafe { *row };
@@ -42,7 +47,7 @@ pub fn pick<A: Family>(pool: Pool, number: u32) -> Result<Pick<A>, Reason> {
 
 /// The backend id in a pool slot.
 #[inline(always)]
-fn slot_id(slot: u32) -> Option<u32> {
+pub fn slot_id(slot: u32) -> Option<u32> {
     let block = POOL.get_ptr(slot / POOL_LANES as u32)?;
     let mut lane = slot as usize;
     // SAFETY: a register move; it keeps LLVM from dropping the mask that the verifier needs.

@@ -33,41 +33,43 @@ pub trait Reject: Family {
     fn reset<P: Packet>(pkt: P, l4: u32) -> bool;
 }
 
-/// The frontend has no backend: a reset for TCP, port unreachable for UDP.
+/// As if nobody listened: a reset for TCP, port unreachable for all else.
 #[inline(always)]
-pub fn no_backend<P: Packet, A: Reject>(pkt: P, p: &Parsed<A>) -> Outcome {
-    if p.is_udp() {
-        return answer(pkt, Reason::NoBackend, A::icmp(pkt, p, Error::PortUnreachable, 0));
-    }
+pub fn nobody_listens<P: Packet, A: Reject>(pkt: P, p: &Parsed<A>, reason: Reason) -> Outcome {
     if p.tcp & tcp::RST != 0 {
-        return Outcome::Drop(Reason::NoBackend);
+        return Outcome::Drop(reason);
     }
-    answer(pkt, Reason::NoBackend, A::reset(pkt, p.l4))
+    if p.is_udp() || p.is_sctp() {
+        return answer(pkt, reason, || A::icmp(pkt, p, Error::PortUnreachable, 0));
+    }
+    answer(pkt, reason, || A::reset(pkt, p.l4))
 }
 
 /// The hop limit ran out at this node.
 #[inline(always)]
 pub fn ttl_exceeded<P: Packet, A: Reject>(pkt: P, p: &Parsed<A>) -> Outcome {
-    answer(pkt, Reason::TtlExceeded, A::icmp(pkt, p, Error::TtlExceeded, 0))
+    answer(pkt, Reason::TtlExceeded, || A::icmp(pkt, p, Error::TtlExceeded, 0))
 }
 
 /// The packet does not fit the link that it must take.
 #[inline(always)]
 pub fn too_big<P: Packet, A: Reject>(pkt: P, p: &Parsed<A>, mtu: u32) -> Outcome {
-    answer(pkt, Reason::TooBig, A::icmp(pkt, p, Error::TooBig, mtu))
+    answer(pkt, Reason::TooBig, || A::icmp(pkt, p, Error::TooBig, mtu))
 }
 
-/// Sends a packet that was turned into an answer back where it came from.
+/// Sends a packet that `build` turns into an answer back where it came from.
 #[inline(always)]
-fn answer<P: Packet>(pkt: P, reason: Reason, built: bool) -> Outcome {
+pub fn answer<P: Packet>(pkt: P, reason: Reason, build: impl FnOnce() -> bool) -> Outcome {
     if !take_token() {
         return Outcome::Drop(Reason::RateLimited);
     }
-    if built && swap_macs(pkt) && pkt.send(pkt.ifindex()) {
-        Outcome::Answered(reason)
-    } else {
-        Outcome::Drop(reason)
-    }
+    if build() && send_back(pkt) { Outcome::Answered(reason) } else { Outcome::Drop(reason) }
+}
+
+/// Out of the device that it came in by, to the neighbour that it came from.
+#[inline(always)]
+pub fn send_back<P: Packet>(pkt: P) -> bool {
+    swap_macs(pkt) && pkt.send(pkt.ifindex())
 }
 
 /// One of this CPU's tokens, if there is one left. High half: jiffies of the last refill; low half: tokens.

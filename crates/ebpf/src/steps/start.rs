@@ -7,13 +7,15 @@ use crate::packet::{Fib, Packet};
 use crate::steps::parse::{Parse, Parsed};
 use crate::steps::reserve::{Refused, Wanted, reserve};
 use crate::steps::rewrite::rewrite;
-use crate::steps::{forward, pick, reject};
-use shunt_common::{Frontend, FrontendKey, Reason, Scope, flow_flag};
+use crate::steps::{admit, affinity, forward, reject};
+use shunt_common::{Frontend, FrontendKey, Reason, Scope, flow_flag, frontend_flag};
 
 /// The row of the frontend that a packet is sent to.
 #[inline(always)]
-pub fn frontend<A: Family>(p: &Parsed<A>) -> Option<*const Frontend> {
-    A::frontend(&FrontendKey::new(p.key.dst, p.key.dport, p.key.proto as u8))
+pub fn frontend<A: Family>(p: &Parsed<A>) -> Option<&'static Frontend> {
+    let row = A::frontend(&FrontendKey::new(p.key.dst, p.key.dport, p.key.proto as u8))?;
+    // SAFETY: a value of the frontend map; the kernel keeps it in place while the program runs.
+    Some(unsafe { &*row })
 }
 
 /// Picks a backend, remembers the flow, rewrites and forwards. `flags` mark the flow's rows ([`flow_flag`]).
@@ -21,24 +23,43 @@ pub fn frontend<A: Family>(p: &Parsed<A>) -> Option<*const Frontend> {
 pub fn start<P: Packet, A: Parse + reject::Reject>(
     pkt: P,
     p: &Parsed<A>,
-    frontend: *const Frontend,
+    frontend: &Frontend,
     scope: Scope,
     flags: u16,
 ) -> Outcome {
+    // Packets that name a loopback address have no business here, whatever listens on it.
+    if frontend.flags & frontend_flag::HOST_ONLY != 0 {
+        return Outcome::Pass;
+    }
     if p.fragment {
         return Outcome::Drop(Reason::Fragment);
     }
-    // SAFETY: a value of the frontend map; the kernel keeps it in place while the program runs.
-    let (service, pool) = unsafe { ((*frontend).service, (*frontend).pool(scope)) };
-    let picked = match pick::pick::<A>(pool, pick::random()) {
+    if !admit::admits(frontend, p.key.src) {
+        return Outcome::Drop(Reason::SourceRange);
+    }
+    let pool = frontend.pool(scope);
+    let picked = match affinity::choose::<A>(frontend, pool, p.key.src.words(), A::CLIENT.0) {
         Ok(picked) => picked,
-        Err(Reason::NoBackend) => return reject::no_backend(pkt, p),
+        Err(Reason::NoBackend) if frontend.flags & drops(scope) != 0 => {
+            return Outcome::Drop(Reason::NoLocalBackend);
+        }
+        Err(Reason::NoBackend) => return reject::nobody_listens(pkt, p, Reason::NoBackend),
         Err(reason) => return Outcome::Drop(reason),
     };
     let Some(scratch) = A::scratch() else { return Outcome::Drop(Reason::FlowTableFull) };
     // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
     let scratch = unsafe { &mut *scratch };
+    let service = frontend.service;
     scratch.wanted = Wanted { src: p.key.src, backend: picked.backend, id: picked.id, service, flags };
+    if matches!(scope, Scope::Internal) && picked.backend.addr == p.key.src && A::node_addr() != A::ZERO {
+        // To itself: it would answer itself directly, so it must see another's address.
+        scratch.wanted.src = A::node_addr();
+        scratch.wanted.flags |= flow_flag::SNAT | flow_flag::HAIRPIN;
+        return match reserve(pkt, p, scratch) {
+            Ok(()) => turn_round(pkt, rewrite(pkt, p, &scratch.row, 0)),
+            Err(refused) => refuse(refused),
+        };
+    }
     if picked.backend.is_local() || matches!(scope, Scope::Internal) {
         return match reserve(pkt, p, scratch) {
             Ok(()) if rewrite(pkt, p, &scratch.row, 0) => Outcome::Stack,
@@ -52,6 +73,25 @@ pub fn start<P: Packet, A: Parse + reject::Reject>(
     match reserve(pkt, p, scratch) {
         Ok(()) => forward::by_fib(pkt, p, &scratch.row, code, &scratch.fib),
         Err(refused) => refuse(refused),
+    }
+}
+
+/// The flag by which an empty pool of a scope drops silently.
+#[inline(always)]
+pub const fn drops(scope: Scope) -> u32 {
+    match scope {
+        Scope::External => frontend_flag::DROP_EXTERNAL,
+        Scope::Internal => frontend_flag::DROP_INTERNAL,
+    }
+}
+
+/// A packet of a pod to itself goes back out of its own interface.
+#[inline(always)]
+pub fn turn_round<P: Packet>(pkt: P, rewritten: bool) -> Outcome {
+    if rewritten && reject::send_back(pkt) {
+        Outcome::Redirected
+    } else {
+        Outcome::Drop(Reason::RewriteFailed)
     }
 }
 
