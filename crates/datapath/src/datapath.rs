@@ -8,7 +8,10 @@ use crate::{
     Attachment, Clock, Error, Expirer, Interface, KernelStore, Lifetimes, Role, Settings, Sizes, Table,
     clock, maps, preflight, sys,
 };
-use shunt_common::{Device, maps::DEVICES};
+use shunt_common::{
+    Device,
+    maps::{DEVICES, OPT_OUT},
+};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -155,6 +158,15 @@ impl Datapath {
     /// When the process has no descriptor left.
     pub fn clock(&self) -> Result<Clock, Error> {
         Ok(Clock::new(self.loaded.clone_program("clock")?, self.hz))
+    }
+
+    /// The cgroups (by id, which is the inode number of their directory) whose sockets are left to the packet path, where
+    /// [`shunt_common::feature::OPT_OUT`] is on.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn opt_out(&self) -> Result<Table<u64, u32>, Error> {
+        Table::new(self.loaded.clone_map(OPT_OUT)?, OPT_OUT)
     }
 
     /// The sizes of the maps as they are, which pins may have decided.

@@ -9,5 +9,6 @@ mod expiring;
 mod interfaces;
 mod lifecycle;
 mod reading;
+mod sockets;
 mod storing;
 mod support;
