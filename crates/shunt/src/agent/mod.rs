@@ -4,6 +4,7 @@ mod answers;
 mod batch;
 mod flows;
 mod interfaces;
+pub(crate) mod reserved_ports;
 mod startup;
 mod sync;
 

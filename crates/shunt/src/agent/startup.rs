@@ -2,6 +2,7 @@
 
 use super::flows::Flows;
 use super::interfaces::Interfaces;
+use super::reserved_ports::ReservedPorts;
 use super::sync::Progress;
 use super::{Agent, Events};
 use crate::config::Config;
@@ -12,6 +13,7 @@ use shunt_datapath::Datapath;
 use shunt_model::{MapStore, Model};
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::signal::unix::{SignalKind, signal};
@@ -83,7 +85,26 @@ pub(super) fn start(config: Config, net: NetState, metrics: Arc<Metrics>) -> Res
         config,
     };
     agent.update_addresses();
+    protect_node_ports(&agent.config);
     Ok(agent)
+}
+
+/// Without it NodePorts work, but now and then a socket of the node is given one as its source port.
+fn protect_node_ports(config: &Config) {
+    let wanted =
+        config.resolved.bool("nodePort.enabled") && config.resolved.bool("nodePort.autoProtectPortRange");
+    if !wanted {
+        return;
+    }
+    if let Err(error) =
+        ReservedPorts::new(Path::new(config.resolved.text("runDir"))).reserve(config.node_port_range())
+    {
+        tracing::warn!(
+            %error,
+            "cannot add nodePort.range to net.ipv4.ip_local_reserved_ports: add it yourself, or set \
+             nodePort.autoProtectPortRange to false"
+        );
+    }
 }
 
 fn source_name(config: &Config) -> (&'static str, String) {

@@ -2,6 +2,7 @@
 
 use super::output::put;
 use super::{Common, Done, Failure};
+use crate::agent::reserved_ports::ReservedPorts;
 use crate::server::SOCKET;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -27,6 +28,10 @@ pub(super) fn run(args: &Args, common: &Common) -> Done {
     // A running agent goes on answering on its socket.
     if !running && std::fs::remove_file(&socket).is_ok() {
         removed.push(format!("socket {}", socket.display()));
+    }
+    let ports = ReservedPorts::new(&run_dir);
+    if ports.release().map_err(|e| Failure::Problem(format!("net.ipv4.ip_local_reserved_ports: {e}")))? {
+        removed.push("nodePort.range from net.ipv4.ip_local_reserved_ports".into());
     }
     if !running && std::fs::remove_dir(&run_dir).is_ok() {
         removed.push(format!("directory {}", run_dir.display()));

@@ -117,6 +117,12 @@ pub const KEYS: &[Key] = &[
         "true",
         "Refuse to let a process of the node bind a NodePort.",
     ),
+    key(
+        "nodePort.autoProtectPortRange",
+        Kind::Bool,
+        "true",
+        "Keep the kernel from giving NodePorts to sockets as source ports.",
+    ),
     key("externalIPs.enabled", Kind::Bool, "true", "Serve spec.externalIPs."),
     key(
         "loadBalancer.mode",
