@@ -76,6 +76,9 @@ pub struct Fib {
 
 const _: () = assert!(size_of::<Fib>() == 64);
 
+/// `BPF_MTU_CHK_SEGS`: look at the segments of a packet that the device will cut.
+const MTU_SEGMENTS: u64 = 1;
+
 /// A packet at a tc hook.
 #[derive(Clone, Copy)]
 pub struct Skb(pub *mut __sk_buff);
@@ -86,6 +89,24 @@ macro_rules! field {
         // SAFETY: the kernel hands a valid context to the program.
         unsafe { (&raw const (*$skb.0).$name).read_volatile() }
     };
+}
+
+/// `PACKET_OTHERHOST` (include/uapi/linux/if_packet.h): a promiscuous device heard a frame for somebody else.
+const OTHER_HOST: u32 = 3;
+/// The VLAN's number in a tag (IEEE 802.1Q); zero is a mere priority.
+const VLAN_ID: u32 = 0xfff;
+
+impl Skb {
+    /// Whether the frame is one of a VLAN of the interface's.
+    #[inline(always)]
+    pub fn is_tagged(self) -> bool {
+        field!(self, vlan_present) != 0 && field!(self, vlan_tci) & VLAN_ID != 0
+    }
+    /// Whether the frame is for another host's MAC, so that the stack will drop it.
+    #[inline(always)]
+    pub fn is_foreign(self) -> bool {
+        field!(self, pkt_type) == OTHER_HOST
+    }
 }
 
 impl Packet for Skb {
@@ -168,7 +189,7 @@ impl Packet for Skb {
     fn exceeds_mtu(self, ifindex: u32, mtu: &mut u32) -> bool {
         *mtu = 0;
         // SAFETY: `mtu` outlives the call.
-        unsafe { bpf_check_mtu(self.0.cast(), ifindex, &raw mut *mtu, 0, 0) > 0 }
+        unsafe { bpf_check_mtu(self.0.cast(), ifindex, &raw mut *mtu, 0, MTU_SEGMENTS) > 0 }
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! What the flow table promises (DESIGN section 4).
 
 use crate::packet::{ACK, FIN, Kind, Packet, SYN, SYN_ACK};
-use crate::world::{BOTH, Family, NEXT, REDIRECT, World};
+use crate::world::{BOTH, DROP, Family, NEXT, REDIRECT, World};
 use shunt_common::FrontendKind::LoadBalancer;
 use shunt_common::{BackendState, Reason};
 use shunt_datapath::Sizes;
@@ -211,5 +211,75 @@ fn an_unknown_segment_in_mid_stream_reaches_a_backend_that_can_answer_it() {
         let mut w = World::new(f);
         w.service(LoadBalancer, (f.vip(), 80), TCP, (f.local_pod(), 8080), true);
         assert_eq!(w.expect("tc_ingress", &from(f, 3000, ACK), NEXT).dst, f.local_pod());
+    }
+}
+
+#[test]
+fn a_connection_to_a_backend_that_is_gone_starts_anew_with_the_next_syn_and_one_to_a_living_backend_does_not()
+{
+    for f in BOTH {
+        let mut w = World::new(f);
+        let old = serve(&mut w, TCP);
+        handshake(&w, 2000);
+        let new = w.backend(f.remote_pod(), 9090, TCP, false);
+        w.frontend(LoadBalancer, f.vip(), 80, TCP, &[new]);
+        w.put_backend(old, f.remote_pod(), 8080, TCP, false, BackendState::Terminating as u8);
+        assert_eq!(
+            w.expect("tc_ingress", &from(f, 2000, SYN), REDIRECT).dport,
+            8080,
+            "a forged SYN ends nothing"
+        );
+        w.put_backend(old, f.remote_pod(), 8080, TCP, false, 0);
+        assert_eq!(w.expect("tc_ingress", &from(f, 2000, ACK), REDIRECT).dport, 8080);
+        assert_eq!(w.expect("tc_ingress", &from(f, 2000, SYN), REDIRECT).dport, 9090);
+    }
+}
+
+#[test]
+fn a_reset_that_nobody_believes_does_not_end_a_flow() {
+    let reset = Kind::Tcp { syn: false, ack: false, fin: false, rst: true, seq: 7, acked: 0 };
+    for f in BOTH {
+        let mut w = World::new(f);
+        serve(&mut w, TCP);
+        let wire = handshake(&w, 2000);
+        w.expect("tc_ingress", &from(f, 2000, reset), REDIRECT);
+        w.expect("tc_ingress", &wire.reply(ACK), REDIRECT);
+        let new = w.backend(f.remote_pod(), 9090, TCP, false);
+        w.frontend(LoadBalancer, f.vip(), 80, TCP, &[new]);
+        assert_eq!(w.expect("tc_ingress", &from(f, 2000, SYN), REDIRECT).dport, 8080, "it is alive");
+        w.expect("tc_ingress", &from(f, 2000, reset), REDIRECT);
+        assert_eq!(w.expect("tc_ingress", &from(f, 2000, SYN), REDIRECT).dport, 9090, "a real one ends it");
+    }
+}
+
+#[test]
+fn closed_flows_make_room_too_when_nobody_else_removes_them() {
+    for f in BOTH {
+        let mut w = World::sized(f, Sizes { ring_slots: 4, ..Sizes::new(1024, 64) });
+        serve(&mut w, TCP);
+        for port in 2000..2100 {
+            let wire = handshake(&w, port);
+            w.expect("tc_ingress", &from(f, port, FIN), REDIRECT);
+            w.expect("tc_ingress", &wire.reply(FIN), REDIRECT);
+        }
+        assert_eq!(w.counted(Reason::FlowTableFull), 0, "{:?}", w.reasons());
+        assert!(w.rows() <= 2 * 4 * 64);
+    }
+}
+
+#[test]
+fn a_first_fragment_of_a_known_flow_is_dropped_like_one_that_would_start_it() {
+    for f in BOTH {
+        let mut w = World::new(f);
+        serve(&mut w, UDP);
+        let packet = from(f, 2000, Kind::Udp);
+        w.expect("tc_ingress", &packet, REDIRECT);
+        if f == Family::V4 {
+            let mut frame = packet.bytes();
+            // More fragments; the header's sum is not looked at.
+            frame[20] = 0x20;
+            assert_eq!(w.raw("tc_ingress", &frame).verdict, DROP);
+            assert_eq!(w.counted(Reason::Fragment), 1);
+        }
     }
 }

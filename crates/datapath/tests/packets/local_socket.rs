@@ -1,6 +1,6 @@
 //! SNAT ports beside the node's own sockets.
 
-use crate::packet::{ACK, Kind, Packet, SYN, SYN_ACK};
+use crate::packet::{ACK, FIN, Kind, Packet, SYN, SYN_ACK};
 use crate::world::{BOTH, DROP, Family, NEXT, REDIRECT, World};
 use shunt_common::FrontendKind::LoadBalancer;
 use shunt_common::Reason;
@@ -96,5 +96,24 @@ fn when_every_port_is_taken_the_flow_is_refused_and_counted() {
             (1..200).filter(|port| w.hook("tc_ingress", &syn(*port)).verdict == DROP).count() as u64;
         assert!(refused >= 199 - 32, "{refused} refused");
         assert_eq!(w.counted(Reason::SnatExhausted), refused);
+    }
+}
+
+#[test]
+fn a_socket_that_was_moved_and_closed_may_connect_again_from_its_port() {
+    for f in BOTH {
+        let mut w = World::new(f);
+        serve(&mut w, TCP);
+        let wire = w.expect("tc_ingress", &Packet::new((f.client(), 40_000), (f.vip(), 80), SYN), REDIRECT);
+        let own = |kind| Packet::new((f.node(), wire.sport), (f.remote_pod(), 8080), kind);
+        let moved = w.expect("tc_egress", &own(SYN), NEXT);
+        for (kind, answer) in [(ACK, SYN_ACK), (FIN, FIN)] {
+            w.expect("tc_ingress", &moved.reply(answer), NEXT);
+            assert_eq!(w.expect("tc_egress", &own(kind), NEXT).sport, moved.sport);
+        }
+        let again = w.expect("tc_egress", &own(SYN), NEXT);
+        assert_ne!(again.sport, wire.sport, "still out of the other flow's way");
+        assert_eq!(w.expect("tc_ingress", &again.reply(SYN_ACK), NEXT), own(SYN).reply(SYN_ACK));
+        assert_eq!(w.expect("tc_egress", &own(ACK), NEXT).sport, again.sport);
     }
 }

@@ -206,3 +206,18 @@ fn frames_cut_short_anywhere_pass_or_drop_and_never_change() {
         }
     }
 }
+
+#[test]
+fn a_frame_to_another_host_s_mac_is_none_of_our_business() {
+    for f in BOTH {
+        let mut w = World::new(f);
+        w.service(LoadBalancer, (f.vip(), 80), TCP, (f.remote_pod(), 8080), false);
+        for packet in [ask(f, SYN), Packet { dport: 81, ..ask(f, SYN) }] {
+            let mut frame = packet.bytes();
+            frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 0x77]);
+            let outcome = w.raw("tc_ingress", &frame);
+            assert_eq!((outcome.verdict, outcome.packet), (NEXT, frame));
+        }
+        assert_eq!(w.rows(), 0);
+    }
+}

@@ -237,6 +237,13 @@ fn sctp_is_translated_with_its_sum_right_whatever_the_ports() {
             assert_eq!(w.rows(), 8);
         }
         let mut w = World::new(f);
+        w.service(FrontendKind::LoadBalancer, (f.vip(), 80), 132, (f.remote_pod(), 9999), false);
+        let mut frame = ask(f, init).bytes();
+        let sum = if f == Family::V4 { 42 } else { 62 };
+        frame[sum..sum + 4].fill(0);
+        let outcome = w.raw("tc_ingress", &frame);
+        assert_eq!(outcome.packet[sum..sum + 4], [0; 4], "a sum left to the NIC stays so");
+        let mut w = World::new(f);
         w.frontend(FrontendKind::LoadBalancer, f.vip(), 80, 132, &[]);
         let outcome = w.hook("tc_ingress", &ask(f, init));
         assert_eq!(outcome.verdict, REDIRECT);

@@ -32,10 +32,12 @@ fn choose<A: Mapped + Family>(ctx: Ctx, dst: A) -> Choice {
     }
     let mut peer = match translated(ctx, dst, proto) {
         Choice::Backend(peer) => peer,
-        other => {
+        Choice::Leave => {
             forget(ctx);
-            return other;
+            return Choice::Leave;
         }
+        // The call fails, and the socket stays connected to what it was.
+        refused => return refused,
     };
     // SAFETY: the storage helper checks the socket of the context; the pointer is checked for null.
     unsafe {

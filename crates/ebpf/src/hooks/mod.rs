@@ -21,10 +21,14 @@ use crate::packet::{Packet, Skb};
 use aya_ebpf::bindings::__sk_buff;
 use shunt_common::{Ip4, Ip6};
 
-/// Runs a hook's instance for the packet's family; other protocols go to the next program.
+/// Runs a hook's instance for the packet's family. Other protocols go to the next program, and so do frames of a VLAN: they
+/// meet us again on its own device.
 #[inline(always)]
 fn by_family(skb: *mut __sk_buff, v4: fn(Skb) -> i32, v6: fn(Skb) -> i32) -> i32 {
     let pkt = Skb(skb);
+    if pkt.is_tagged() {
+        return NEXT;
+    }
     let protocol = pkt.protocol();
     if protocol == Ip4::ETHERTYPE && config::has(Ip4::FEATURE) {
         v4(pkt)

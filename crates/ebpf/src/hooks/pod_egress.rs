@@ -3,7 +3,7 @@
 use crate::hooks::by_family;
 use crate::outcome::{Outcome, tc_verdict};
 use crate::packet::Packet;
-use crate::steps::known;
+use crate::steps::known::{self, Entered};
 use crate::steps::parse::{Parse, parse};
 use crate::steps::rewrite::rewrite;
 use aya_ebpf::bindings::__sk_buff;
@@ -29,8 +29,9 @@ fn to_pod<P: Packet, A: Parse>(pkt: P) -> Outcome {
         return Outcome::Pass;
     }
     match known::enter(p, row) {
-        Some(row) if rewrite(pkt, p, row.get(), 0) => Outcome::Stack,
-        Some(_) => Outcome::Drop(Reason::RewriteFailed),
-        None => Outcome::Pass,
+        Entered::Follow(row) if rewrite(pkt, p, row.get(), 0) => Outcome::Stack,
+        Entered::Follow(_) => Outcome::Drop(Reason::RewriteFailed),
+        Entered::Fragment => Outcome::Drop(Reason::Fragment),
+        Entered::Anew => Outcome::Pass,
     }
 }

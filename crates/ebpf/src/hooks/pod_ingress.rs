@@ -3,6 +3,7 @@
 use crate::hooks::by_family;
 use crate::outcome::{Outcome, tc_verdict};
 use crate::packet::Packet;
+use crate::steps::known::Entered;
 use crate::steps::parse::{Parse, parse};
 use crate::steps::reject::Reject;
 use crate::steps::rewrite::rewrite;
@@ -33,12 +34,17 @@ fn from_pod<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
         if !row.has(flow_flag::POD) || (row.has(flow_flag::REPLY) && !hairpin) {
             return Outcome::Pass;
         }
-        if let Some(row) = known::enter(p, row) {
-            let written = rewrite(pkt, p, row.get(), 0);
-            if hairpin {
-                return start::turn_round(pkt, written);
+        match known::enter(p, row) {
+            Entered::Follow(row) => {
+                let written = rewrite(pkt, p, row.get(), 0);
+                return match (hairpin, written) {
+                    (true, _) => start::turn_round(pkt, written),
+                    (false, true) => Outcome::Stack,
+                    (false, false) => Outcome::Drop(Reason::RewriteFailed),
+                };
             }
-            return if written { Outcome::Stack } else { Outcome::Drop(Reason::RewriteFailed) };
+            Entered::Fragment => return Outcome::Drop(Reason::Fragment),
+            Entered::Anew => {}
         }
     }
     match start::frontend(p) {

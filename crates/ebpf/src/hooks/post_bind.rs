@@ -7,7 +7,7 @@ use crate::hooks::socket::{ALLOW, REFUSE, read};
 use crate::outcome::count;
 use aya_ebpf::bindings::bpf_sock;
 use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
-use shunt_common::{Addr, Direction, FrontendKey, Ip4, Ip6, PortBe, Reason, feature};
+use shunt_common::{Addr, Direction, FrontendKey, FrontendKind, Ip4, Ip6, PortBe, Reason, feature};
 
 type Ctx = *mut bpf_sock;
 
@@ -51,5 +51,10 @@ fn verdict(ctx: Ctx, answers: impl FnOnce() -> bool) -> i32 {
 #[inline(always)]
 fn answers<A: Family>(ctx: Ctx, addr: A) -> bool {
     let port = PortBe::new(read!(ctx, src_port) as u16);
-    A::frontend(&FrontendKey::new(addr, port, read!(ctx, protocol) as u8)).is_some()
+    match A::frontend(&FrontendKey::new(addr, port, read!(ctx, protocol) as u8)) {
+        // A ClusterIP is no address of the node, unless somebody made it one to listen there (a node-local DNS cache).
+        // SAFETY: a value of the frontend map; the kernel keeps it in place while the program runs.
+        Some(row) => unsafe { (*row).kind != FrontendKind::ClusterIp as u8 },
+        None => false,
+    }
 }

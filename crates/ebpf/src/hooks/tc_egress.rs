@@ -3,6 +3,7 @@
 use crate::hooks::by_family;
 use crate::outcome::{Outcome, tc_verdict};
 use crate::packet::Packet;
+use crate::steps::known::Entered;
 use crate::steps::parse::{Parse, parse};
 use crate::steps::rewrite::rewrite;
 use crate::steps::{known, local_socket};
@@ -35,8 +36,9 @@ fn egress<P: Packet, A: Parse>(pkt: P) -> Outcome {
         return Outcome::Pass;
     }
     match known::enter(p, row) {
-        Some(row) if rewrite(pkt, p, row.get(), 0) => Outcome::Stack,
-        Some(_) => Outcome::Drop(Reason::RewriteFailed),
-        None => Outcome::Pass,
+        Entered::Follow(row) if rewrite(pkt, p, row.get(), 0) => Outcome::Stack,
+        Entered::Follow(_) => Outcome::Drop(Reason::RewriteFailed),
+        Entered::Fragment => Outcome::Drop(Reason::Fragment),
+        Entered::Anew => local_socket::move_aside(pkt, p).unwrap_or(Outcome::Pass),
     }
 }

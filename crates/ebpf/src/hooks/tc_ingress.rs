@@ -1,9 +1,9 @@
 //! tc ingress of a device: clients outside the cluster, and the replies of remote backends.
 
 use crate::hooks::by_family;
-use crate::outcome::{Outcome, tc_verdict};
-use crate::packet::Packet;
-use crate::steps::known::Known;
+use crate::outcome::{NEXT, Outcome, tc_verdict};
+use crate::packet::{Packet, Skb};
+use crate::steps::known::{Entered, Known};
 use crate::steps::parse::{Parse, Parsed, parse};
 use crate::steps::reject::Reject;
 use crate::steps::rewrite::rewrite;
@@ -14,6 +14,10 @@ use shunt_common::{Direction, Ip4, Ip6, Reason, Scope, flow_flag, frontend_flag}
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "classifier")]
 extern "C" fn tc_ingress(skb: *mut __sk_buff) -> i32 {
+    // Every node that hears a flooded frame has the frontend that it is for; one of them is meant.
+    if Skb(skb).is_foreign() {
+        return NEXT;
+    }
     by_family(skb, verdict::<_, Ip4>, verdict::<_, Ip6>)
 }
 
@@ -35,8 +39,10 @@ fn ingress<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
         if elsewhere {
             return Outcome::Pass;
         }
-        if let Some(row) = known::enter(p, row) {
-            return go_on(pkt, p, &row);
+        match known::enter(p, row) {
+            Entered::Follow(row) => return go_on(pkt, p, &row),
+            Entered::Fragment => return Outcome::Drop(Reason::Fragment),
+            Entered::Anew => {}
         }
     }
     let Some(frontend) = start::frontend(p) else {
@@ -65,7 +71,7 @@ fn go_on<P: Packet, A: Parse + Reject>(pkt: P, p: &Parsed<A>, known: &Known<A>) 
     let Some(scratch) = A::scratch() else { return Outcome::Drop(Reason::NoRoute) };
     // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
     let fib = unsafe { &mut (*scratch).fib };
-    let code = forward::route(pkt, p.key.proto, known.get().dst, fib);
+    let code = forward::route(pkt, p.key.proto, known.get().src, known.get().dst, fib);
     // SAFETY: a value of the flow map; at worst another CPU writes the answer it got at the same moment.
     unsafe { (*known.row).egress = forward::cacheable(code, fib) };
     forward::by_fib(pkt, p, known.get(), code, fib)

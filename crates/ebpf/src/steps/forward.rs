@@ -17,9 +17,10 @@ const FIB_FRAG_NEEDED: i64 = 8;
 /// Packets no longer than this fit every link that IPv6 runs on (RFC 8200 5), so their MTU need not be asked for.
 const ALWAYS_FITS: u32 = 1280;
 
-/// Asks the FIB where a packet to `dst` goes; the answer is left in `fib`.
+/// Asks the FIB where a packet from `src` (zero: any of ours) to `dst` goes; the answer is left in `fib`. Nodes with several
+/// uplinks route by source.
 #[inline(always)]
-pub fn route<P: Packet, A: Family>(pkt: P, proto: u32, dst: A, fib: &mut Fib) -> i64 {
+pub fn route<P: Packet, A: Family>(pkt: P, proto: u32, src: A, dst: A, fib: &mut Fib) -> i64 {
     *fib = Fib {
         family: A::AF,
         l4_proto: proto as u8,
@@ -28,7 +29,7 @@ pub fn route<P: Packet, A: Family>(pkt: P, proto: u32, dst: A, fib: &mut Fib) ->
         mtu: 0,
         ifindex: pkt.ifindex(),
         tos: 0,
-        src: [0; 4],
+        src: src.to_words(),
         dst: dst.to_words(),
         tbid: 0,
         smac: [0; 6],
@@ -70,7 +71,7 @@ pub fn by_fib<P: Packet, A: reject::Reject>(
         return reject::ttl_exceeded(pkt, p);
     }
     match code {
-        FIB_SUCCESS | FIB_NO_NEIGH => {}
+        _ if is_way(code) => {}
         FIB_FRAG_NEEDED => return reject::too_big(pkt, p, u32::from(fib.mtu)),
         _ => return Outcome::Drop(Reason::NoRoute),
     }
@@ -82,6 +83,18 @@ pub fn by_fib<P: Packet, A: reject::Reject>(
     } else {
         Outcome::Drop(Reason::NoRoute)
     }
+}
+
+/// Whether the FIB named a device, with or without a neighbour that is resolved.
+#[inline(always)]
+pub fn is_way(code: i64) -> bool {
+    code == FIB_SUCCESS || code == FIB_NO_NEIGH
+}
+
+/// Whether the FIB knows the way at all: a packet too long for it can be told so, and the next may fit.
+#[inline(always)]
+pub fn is_routed(code: i64) -> bool {
+    is_way(code) || code == FIB_FRAG_NEEDED
 }
 
 /// What to cache of a FIB answer: nothing unless the neighbour is known.

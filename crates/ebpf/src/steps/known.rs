@@ -34,17 +34,32 @@ pub fn find<A: Family>(p: &Parsed<A>) -> Option<Known<A>> {
     A::flow(&p.key).map(|row| Known { row, due: false })
 }
 
-/// Takes a packet into its flow: TCP state, confirmation, stamp. `None` when the flow is over and this packet starts a
-/// new one; both rows are gone then.
+/// What becomes of a packet whose flow is remembered.
+pub enum Entered<A: Family> {
+    /// It goes the flow's way.
+    Follow(Known<A>),
+    /// The flow was over, and its rows are gone: the packet is treated like one of no flow.
+    Anew,
+    /// It is a first fragment: the later ones, without ports, could not follow.
+    Fragment,
+}
+
+/// Takes a packet into its flow: TCP state, confirmation, stamp.
 #[inline(always)]
-pub fn enter<A: Family>(p: &Parsed<A>, mut known: Known<A>) -> Option<Known<A>> {
+pub fn enter<A: Family>(p: &Parsed<A>, mut known: Known<A>) -> Entered<A> {
     if over(p, known.get()) {
         end(p, known.get());
-        return None;
+        return Entered::Anew;
+    }
+    if p.fragment {
+        return Entered::Fragment;
     }
     let said = if p.is_udp() { seen::ACK } else { tcp::seen_by(p.tcp) };
     if known.get().seen & said != said {
         hear(p, known.row, said);
+    }
+    if (known.get().seen | known.get().peer_seen) & seen::RST != 0 && said & seen::RST == 0 {
+        doubt(p, known.row);
     }
     let now = jiffies();
     if due(now, known.get().stamp) {
@@ -53,10 +68,10 @@ pub fn enter<A: Family>(p: &Parsed<A>, mut known: Known<A>) -> Option<Known<A>> 
         unsafe { (*known.row).stamp = now };
         if !mend(p, known.get()) {
             A::remove_flow(&p.key);
-            return None;
+            return Entered::Anew;
         }
     }
-    Some(known)
+    Entered::Follow(known)
 }
 
 /// Removes both rows.
@@ -112,8 +127,12 @@ fn over<A: Family>(p: &Parsed<A>, row: &Flow<A>) -> bool {
         let answers = p.tcp & (tcp::SYN | tcp::ACK) == tcp::SYN | tcp::ACK;
         return answers && tcp::phase(row.peer_seen, row.seen) == tcp::Phase::Closed;
     }
-    if row.flags & flow_flag::LOCAL_SOCKET != 0 || !(opens || p.is_udp()) {
+    if !(opens || p.is_udp()) {
         return false;
+    }
+    let phase = tcp::phase(row.seen, row.peer_seen);
+    if row.flags & flow_flag::LOCAL_SOCKET != 0 {
+        return opens && phase == tcp::Phase::Closed;
     }
     let state = match A::backend(row.backend) {
         // SAFETY: a row of an array map lives as long as the program.
@@ -126,10 +145,28 @@ fn over<A: Family>(p: &Parsed<A>, row: &Flow<A>) -> bool {
     if p.is_udp() {
         return state == 0 || state == BackendState::TerminatingNotServing as u8;
     }
-    match tcp::phase(row.seen, row.peer_seen) {
+    match phase {
         tcp::Phase::Closed => true,
         tcp::Phase::Opening => state != BackendState::Active as u8,
-        tcp::Phase::Established | tcp::Phase::Closing => false,
+        // A forged SYN must not end a living flow.
+        tcp::Phase::Established | tcp::Phase::Closing => state == 0,
+    }
+}
+
+/// Takes a RST for a FIN, since somebody goes on speaking: whoever knows the tuple may have sent it, with a sequence number
+/// that the ends do not believe (RFC 5961 3). The flow then lives as one that is closing.
+#[inline(never)]
+fn doubt<A: Family>(p: &Parsed<A>, row: *mut Flow<A>) {
+    let heard = |bits: u8| if bits & seen::RST != 0 { bits & !seen::RST | seen::FIN } else { bits };
+    // SAFETY: as in `Known::get`; a race with another CPU leaves the RST, for the next segment to doubt.
+    unsafe {
+        let row = &mut *row;
+        row.seen = heard(row.seen);
+        row.peer_seen = heard(row.peer_seen);
+        if let Some(partner) = A::flow(&row.partner(p.key.proto)) {
+            (*partner).seen = heard((*partner).seen);
+            (*partner).peer_seen = heard((*partner).peer_seen);
+        }
     }
 }
 

@@ -64,6 +64,9 @@ pub trait Parse: Family {
     fn network<P: Packet>(pkt: P, parsed: &mut Parsed<Self>) -> Option<Network>;
 }
 
+/// How far into a packet a transport header may begin; all ones in binary.
+const FARTHEST: u32 = 0x7ff;
+
 /// Later IPv4 fragments have an offset, all but the last have this bit (RFC 791 3.1).
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
@@ -154,7 +157,7 @@ pub fn parse<P: Packet, A: Parse>(pkt: P) -> Option<&'static Parsed<A>> {
     // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
     let parsed = unsafe { &mut *room };
     let n = A::network(pkt, parsed)?;
-    if n.fragment == Fragment::Later {
+    if n.fragment == Fragment::Later || n.l4 > FARTHEST {
         return None;
     }
     let (ports, tcp) = match n.proto {
@@ -215,5 +218,5 @@ pub fn bounded(offset: u32) -> u32 {
     unsafe {
         core::arch::asm!("{0} = {0}", inout(reg) offset, options(pure, nomem, nostack, preserves_flags))
     };
-    offset & 0x7ff
+    offset & FARTHEST
 }

@@ -50,7 +50,10 @@ fn rewrite_sctp<P: Packet, A>(pkt: P, p: &Parsed<A>, old: u32, new: u32) -> bool
     let Some(header) = reach::<P, SctpHeader>(pkt, p.l4) else { return false };
     // SAFETY: `reach` gave a pointer to a whole header.
     unsafe {
-        (*header).check ^= ports.change;
+        // Zero: left to the NIC, or to the kernel in its place, which sums the field up as it stands.
+        if (*header).check != 0 {
+            (*header).check ^= ports.change;
+        }
         *header.cast::<u32>() = new;
     }
     true

@@ -67,8 +67,11 @@ pub fn start<P: Packet, A: Parse + reject::Reject>(
             Err(refused) => refuse(refused),
         };
     }
-    let code = forward::route(pkt, p.key.proto, picked.backend.addr, &mut scratch.fib);
+    let code = forward::route(pkt, p.key.proto, A::ZERO, picked.backend.addr, &mut scratch.fib);
     scratch.wanted.src = snat_source::<A>(&scratch.fib);
+    if !forward::is_routed(code) || scratch.wanted.src == A::ZERO {
+        return Outcome::Drop(Reason::NoRoute);
+    }
     scratch.wanted.flags |= flow_flag::SNAT | flow_flag::FIB;
     match reserve(pkt, p, scratch) {
         Ok(()) => forward::by_fib(pkt, p, &scratch.row, code, &scratch.fib),
