@@ -99,6 +99,9 @@ impl Agent {
         for (name, error) in self.interfaces.failed.values() {
             add("devices", format!("{name}: {error}"));
         }
+        self.classified.unsupported.iter().for_each(|name| {
+            add("devices", format!("{name} has no Ethernet header: what comes in by it is not served, nor are backends behind it"));
+        });
         self.classified.missing.iter().for_each(|name| add("devices", format!("{name} is not there")));
         for (key, error) in &self.listeners {
             add("server", format!("{key}: {error}"));

@@ -47,6 +47,8 @@ pub struct Classified {
     pub addresses: Vec<IpAddr>,
     /// Devices that are listed by name and are not there.
     pub missing: Vec<String>,
+    /// Ways into the cluster's network that would be devices if their packets had an Ethernet header, which the programs count on.
+    pub unsupported: Vec<String>,
 }
 
 /// Finds devices and pod interfaces; `node` are the addresses that the Node object names, if there is one.
@@ -59,7 +61,12 @@ pub fn classify(state: &NetState, patterns: &Patterns, node: &[IpAddr]) -> Class
         found.addresses.extend(globals.map(|a| a.addr));
         let view = View { link, addresses, default_route: has_default_route(state, *index), node };
         if link.kind != LinkKind::Loopback && patterns.says(&link.name).unwrap_or_else(|| view.is_device()) {
-            found.devices.insert(*index, view.device());
+            match view.device() {
+                device if device.ethernet => _ = found.devices.insert(*index, device),
+                // A private network beside the cluster's is nobody's loss.
+                device if view.is_cluster_s() => found.unsupported.push(device.name),
+                _ => {}
+            }
         } else if view.is_pod(state) {
             found.pods.insert(*index, link.name.clone());
         }
@@ -95,6 +102,12 @@ impl View<'_> {
             // A CNI's or container engine's bridge carries the pods' gateway.
             LinkKind::Bridge | LinkKind::Dummy | LinkKind::Loopback => false,
         }
+    }
+
+    /// Whether clients from outside or other nodes' pods are likely to be behind it.
+    fn is_cluster_s(&self) -> bool {
+        let node_s = self.addresses.iter().any(|a| self.node.contains(&a.addr));
+        self.default_route || node_s || self.link.kind == LinkKind::Overlay
     }
 
     fn is_pod(&self, state: &NetState) -> bool {
@@ -229,6 +242,24 @@ mod tests {
         let found = classify(&state(&rows, &[]), &Patterns::default(), &[]);
         assert_eq!(names(&found), (vec!["flannel.1", "eth0"], vec![]));
         assert_eq!(found.primary, ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[test]
+    fn a_tunnel_without_ethernet_is_named_and_not_attached_and_a_private_one_is_nobody_s_loss() {
+        let mut state = state(
+            &[
+                (2, "tunl0", LinkKind::Overlay, None, &["10.244.1.0/32"]),
+                (3, "eth0", LinkKind::Plain, None, &["192.0.2.1/24"]),
+                (4, "wg0", LinkKind::Plain, None, &["10.7.0.1/24"]),
+            ],
+            &[(0, 3)],
+        );
+        for index in [2, 4] {
+            state.links.get_mut(&index).unwrap().ethernet = false;
+        }
+        let found = classify(&state, &Patterns::default(), &[]);
+        assert_eq!(names(&found), (vec!["eth0"], vec![]));
+        assert_eq!(found.unsupported, ["tunl0"]);
     }
 
     #[test]
