@@ -31,7 +31,10 @@ fn meaning(actual: &Actual) -> Meaning {
                 Family::V4 => BackendRow::V4(actual.backends4[&id]),
                 Family::V6 => BackendRow::V6(actual.backends6[&id]),
             };
-            ids.map(row).collect()
+            let mut rows: Vec<BackendRow> = ids.map(row).collect();
+            // The order in a pool is that of ids, which depends on history.
+            rows.sort_unstable();
+            rows
         });
         all.insert(*key, (sharing[&row.service].clone(), row.kind, row.flags, backends));
     }
@@ -85,13 +88,24 @@ fn assert_no_leak(cluster: &mut Cluster) {
     assert_eq!(cluster.model.usage(), used);
     assert_eq!(cluster.model.actual(), actual);
     assert_eq!(cluster.model.verify(&actual), []);
-    let named = |family| {
-        let rows = actual.frontends.iter().filter(move |(k, _)| k.family() == family);
-        let slots = rows.flat_map(|(_, r)| r.pools).flat_map(|p| p.offset..p.offset + p.len);
-        slots.map(|s| actual.slots[&s]).collect::<BTreeSet<u32>>()
-    };
-    assert!(named(Family::V4).iter().eq(actual.backends4.keys()), "a backend that no pool names");
-    assert!(named(Family::V6).iter().eq(actual.backends6.keys()), "a backend that no pool names");
+    assert_eq!(backends(&actual), backends(&fresh(cluster)), "a backend that nothing asks for");
+    assert_pools_ascend(&actual);
+}
+
+/// All backends, without ids.
+fn backends(actual: &Actual) -> BTreeSet<BackendRow> {
+    let v4 = actual.backends4.values().copied().map(BackendRow::V4);
+    v4.chain(actual.backends6.values().copied().map(BackendRow::V6)).collect()
+}
+
+fn assert_pools_ascend(actual: &Actual) {
+    for (key, row) in &actual.frontends {
+        for pool in row.pools {
+            let ids: Vec<u32> =
+                (pool.offset..pool.offset + pool.len).map(|slot| actual.slots[&slot]).collect();
+            assert!(ids.is_sorted_by(|a, b| a < b), "{key:?} {ids:?}");
+        }
+    }
 }
 
 proptest! {
@@ -217,6 +231,29 @@ fn nothing_is_written_before_every_kind_has_been_listed() {
         assert!(report.waiting.contains(&Kind::EndpointSlice));
     }
     assert_eq!(cluster.store.inner.applied, written);
+}
+
+#[test]
+fn an_unsorted_pool_that_an_earlier_agent_left_is_written_anew_in_order() {
+    let mut cluster = Cluster::new(Options::new(NODE));
+    for object in common::Object::read(include_str!("fixtures/web.yaml")) {
+        cluster.apply(object);
+    }
+    cluster.settle();
+    let good = cluster.store.dump().unwrap();
+    let mut bad = good.clone();
+    let row = bad.frontends.values().find(|row| row.pools[0].len == 2).unwrap();
+    let first = row.pools[0].offset;
+    let (a, b) = (bad.slots[&first], bad.slots[&(first + 1)]);
+    bad.slots.extend([(first, b), (first + 1, a)]);
+    cluster.store = shunt_model::store::Faulty::new(common::unchecked(&bad), 0, 0);
+    cluster.restart();
+    cluster.relist();
+    cluster.settle();
+    let actual = cluster.store.dump().unwrap();
+    assert_pools_ascend(&actual);
+    assert_eq!(meaning(&actual), meaning(&good));
+    assert_eq!(backends(&actual), backends(&good));
 }
 
 #[test]

@@ -92,6 +92,7 @@ fn entries() -> Entries {
         backends,
         pools: vec![(pool, vec![1, 2])],
         frontends: groups[0].frontends.iter().map(row).collect(),
+        kept: Vec::new(),
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Ledger {
     rows: BTreeMap<FrontendRef, Frontend>,
     /// By offset.
     ranges: HashMap<u32, Range>,
+    /// Backends that a service port keeps beside its pools, by service id and family; no entry for none.
+    kept: HashMap<(u32, Family), Box<[u32]>>,
     space: Space,
     backends4: Backends<Ip4>,
     backends6: Backends<Ip6>,
@@ -56,6 +58,7 @@ impl Ledger {
         Self {
             rows: BTreeMap::new(),
             ranges: HashMap::new(),
+            kept: HashMap::new(),
             space: Space::new(capacity.slots),
             backends4: Backends::new(capacity.backends),
             backends6: Backends::new(capacity.backends),
@@ -139,7 +142,21 @@ impl Ledger {
         }
     }
 
-    /// The next removal of a backend that no pool has named since before this batch. Ids that were never written
+    /// Backends that a service port keeps beside its pools, in place of those that it kept before.
+    pub fn keep(&mut self, service: u32, family: Family, ids: &[u32]) {
+        ids.iter().for_each(|id| self.name_backend(family, *id));
+        let key = (service, family);
+        let old = if ids.is_empty() { self.kept.remove(&key) } else { self.kept.insert(key, ids.into()) };
+        self.unname_backends(family, &old.unwrap_or_default());
+    }
+
+    /// The backends that a service port keeps beside its pools.
+    #[must_use]
+    pub fn kept(&self, service: u32, family: Family) -> &[u32] {
+        self.kept.get(&(service, family)).map_or(&[], |ids| ids)
+    }
+
+    /// The next removal of a backend that nothing has named since before this batch. Ids that were never written
     /// are freed on the way.
     pub fn removals(&mut self) -> Vec<Op> {
         let mut ops = Vec::new();

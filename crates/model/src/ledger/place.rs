@@ -10,10 +10,12 @@ use shunt_common::{FRONTEND_SCOPES, Frontend, Pool, maps};
 pub struct Entries {
     /// Backends by id.
     pub backends: Vec<(u32, BackendRow)>,
-    /// Ranges and their family and ids.
+    /// Ranges and their ids, which ascend: the programs look for one by halving.
     pub pools: Vec<(Pool, Vec<u32>)>,
     /// Frontends.
     pub frontends: Vec<(FrontendRef, Frontend)>,
+    /// Ids of the backends that no pool names.
+    pub kept: Vec<u32>,
 }
 
 /// No id or range is left for a group. What it had taken so far is given back.
@@ -29,21 +31,26 @@ impl Ledger {
         let mut pools = [Pool::default(); FRONTEND_SCOPES];
         for scope in 0..FRONTEND_SCOPES {
             let targets = &group.pools[scope];
-            if targets.is_empty() && group.keep_last {
-                pools[scope] = self.last_known(group, scope);
-                continue;
-            }
-            if scope > 0 && *targets == group.pools[0] {
+            if scope > 0 && *targets == group.pools[0] && !group.keep_last {
                 pools[scope] = pools[0];
                 continue;
             }
-            match self.place_pool(group, scope, targets, &mut entries) {
-                Ok(pool) => pools[scope] = pool,
-                Err(error) => {
-                    entries.pools.iter().for_each(|(pool, _)| self.release_unnamed(*pool));
-                    return Err(error);
+            let placed = match self.assign_all(targets, &mut entries) {
+                Ok(ids) if ids.is_empty() && group.keep_last => {
+                    let ids = self.last_known(group, scope);
+                    self.place_pool(group, scope, ids, &mut entries)
                 }
+                Ok(ids) => self.place_pool(group, scope, ids, &mut entries),
+                Err(error) => Err(error),
+            };
+            match placed {
+                Ok(pool) => pools[scope] = pool,
+                Err(error) => return Err(self.give_up(&entries, error)),
             }
+        }
+        match self.assign_all(&group.others, &mut entries) {
+            Ok(ids) => entries.kept = ids,
+            Err(error) => return Err(self.give_up(&entries, error)),
         }
         for (key, balanced, row) in &group.frontends {
             let pools = if *balanced { pools } else { Default::default() };
@@ -52,19 +59,30 @@ impl Ledger {
         Ok(entries)
     }
 
-    fn place_pool(
-        &mut self,
-        group: &Group,
-        scope: usize,
-        targets: &[Target],
-        entries: &mut Entries,
-    ) -> Result<Pool, MapError> {
+    fn give_up(&mut self, entries: &Entries, error: MapError) -> MapError {
+        entries.pools.iter().for_each(|(pool, _)| self.release_unnamed(*pool));
+        error
+    }
+
+    /// The ids of backends, ascending.
+    fn assign_all(&mut self, targets: &[Target], entries: &mut Entries) -> Result<Vec<u32>, MapError> {
         let mut ids = Vec::with_capacity(targets.len());
         for target in targets {
             let id = self.assign(&target.0)?;
             ids.push(id);
             entries.backends.push((id, target.0));
         }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    fn place_pool(
+        &mut self,
+        group: &Group,
+        scope: usize,
+        ids: Vec<u32>,
+        entries: &mut Entries,
+    ) -> Result<Pool, MapError> {
         if ids.is_empty() {
             return Ok(Pool::default());
         }
@@ -87,8 +105,13 @@ impl Ledger {
             .filter(|pool| pool.len > 0)
     }
 
-    fn last_known(&self, group: &Group, scope: usize) -> Pool {
-        self.pools_of(group, scope).next().unwrap_or_default()
+    /// The backends that the group's rows lead to now, ascending.
+    fn last_known(&self, group: &Group, scope: usize) -> Vec<u32> {
+        let pool = self.pools_of(group, scope).next().unwrap_or_default();
+        let mut ids = self.pool(group.family, pool).to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
     }
 
     fn assign(&mut self, row: &BackendRow) -> Result<u32, MapError> {

@@ -21,6 +21,9 @@ pub struct Group {
     pub family: Family,
     /// Backends by [`shunt_common::Scope`], in order of address and port, each once.
     pub pools: [Vec<Target>; FRONTEND_SCOPES],
+    /// Backends beside those in the pools: a flow that one was picked for lives on for as long as its endpoint is ready
+    /// or on its way out.
+    pub others: Vec<Target>,
     /// Key, whether it has the pools (a marker has none), and the row without id and pools.
     pub frontends: Vec<(FrontendRef, bool, Frontend)>,
     /// An empty pool leaves the last one that had backends.
@@ -52,13 +55,22 @@ pub fn lower<'a>(
                 continue;
             }
             // A pool that only a marker's row could name would be written and freed again each time.
-            let pools = if frontends.iter().any(|(_, balanced, _)| *balanced) {
+            let (pools, others) = if frontends.iter().any(|(_, balanced, _)| *balanced) {
                 let endpoints = pools::endpoints(port, family, slices.clone(), node, node_name);
-                [pools::external(&endpoints), pools::internal(&endpoints)]
+                let pools = [pools::external(&endpoints), pools::internal(&endpoints)];
+                let others = pools::others(&endpoints, &pools);
+                (pools, others)
             } else {
                 Default::default()
             };
-            groups.push(Group { port: index, family, pools, frontends, keep_last: name == API_SERVER });
+            groups.push(Group {
+                port: index,
+                family,
+                pools,
+                others,
+                frontends,
+                keep_last: name == API_SERVER,
+            });
         }
     }
     groups

@@ -1,11 +1,11 @@
-//! Which endpoints of a service port go into the pool of each scope.
+//! Which endpoints of a service port go into which pool.
 
-use crate::snapshot::{Endpoint, NodeState, PortSpec, Slice};
+use crate::snapshot::{NodeState, PortSpec, Slice};
 use crate::store::{BackendRow, Family};
 use shunt_common::{Backend, BackendState, Ip4};
 use std::net::IpAddr;
 
-/// A backend that a pool asks for: its row in the map.
+/// A backend that a group asks for: its row in the map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Target(pub BackendRow);
 
@@ -15,10 +15,10 @@ impl Target {
     }
 }
 
-/// An endpoint of one service port.
-pub struct Candidate<'a> {
-    endpoint: &'a Endpoint,
+/// An endpoint of one service port that has a backend.
+pub struct Candidate {
     row: BackendRow,
+    state: BackendState,
 }
 
 /// The endpoints of a port in one family, over all slices, matched by the port's name; in order, none twice.
@@ -28,41 +28,52 @@ pub fn endpoints<'a>(
     slices: impl Iterator<Item = &'a Slice>,
     node: &NodeState,
     node_name: &str,
-) -> Vec<Candidate<'a>> {
+) -> Vec<Candidate> {
     let mut found = Vec::new();
     for slice in slices.filter(|s| s.family == family) {
         for number in slice.ports.iter().filter(|p| p.name == port.name && p.proto == port.proto) {
-            found.extend(slice.endpoints.iter().map(|endpoint| {
-                let row = row(endpoint, number.port, port, node, node_name);
-                Candidate { endpoint, row }
+            found.extend(slice.endpoints.iter().filter_map(|endpoint| {
+                let state = endpoint.state()?;
+                let local = endpoint.node.as_deref() == Some(node_name) || node.owns(endpoint.addr);
+                let flags = if local { Backend::<Ip4>::LOCAL } else { 0 };
+                let row = BackendRow::new(endpoint.addr, number.port, port.proto, state, flags);
+                Some(Candidate { row, state })
             }));
         }
     }
-    // While an endpoint moves from one slice to another it stands in both: the ready one speaks for it.
-    found.sort_by_key(|c| (c.row.addr(), c.row.port(), !c.endpoint.ready));
+    // While an endpoint moves from one slice to another it stands in both: the one in the best state speaks for it.
+    found.sort_by_key(|c| (c.row.addr(), c.row.port(), c.state));
     found.dedup_by_key(|c| (c.row.addr(), c.row.port()));
     found
 }
 
 /// The pool for traffic from outside.
-pub fn external(endpoints: &[Candidate<'_>]) -> Vec<Target> {
-    ready(endpoints)
+pub fn external(endpoints: &[Candidate]) -> Vec<Target> {
+    usable(endpoints)
 }
 
 /// The pool for pods and the node itself.
-pub fn internal(endpoints: &[Candidate<'_>]) -> Vec<Target> {
-    ready(endpoints)
+pub fn internal(endpoints: &[Candidate]) -> Vec<Target> {
+    usable(endpoints)
 }
 
-fn ready(endpoints: &[Candidate<'_>]) -> Vec<Target> {
-    let ready = endpoints.iter().filter(|c| c.endpoint.ready);
-    let targets: Vec<Target> = ready.map(|c| Target(c.row)).collect();
+/// The ready ones; when there are none, those that still serve while they terminate (KEP-1669).
+fn usable(endpoints: &[Candidate]) -> Vec<Target> {
+    let in_state =
+        |state| endpoints.iter().filter(move |c| c.state == state).map(|c| Target(c.row)).collect::<Vec<_>>();
+    let mut targets = in_state(BackendState::Active);
+    if targets.is_empty() {
+        targets = in_state(BackendState::Terminating);
+    }
     debug_assert!(targets.is_sorted_by_key(Target::key));
     targets
 }
 
-fn row(endpoint: &Endpoint, number: u16, port: &PortSpec, node: &NodeState, node_name: &str) -> BackendRow {
-    let local = endpoint.node.as_deref() == Some(node_name) || node.owns(endpoint.addr);
-    let flags = if local { Backend::<Ip4>::LOCAL } else { 0 };
-    BackendRow::new(endpoint.addr, number, port.proto, BackendState::Active, flags)
+/// The backends that no pool names and that keep their rows all the same, so that their flows live on.
+pub fn others(endpoints: &[Candidate], pools: &[Vec<Target>]) -> Vec<Target> {
+    let in_pool = |row: &BackendRow| {
+        let key = Target(*row).key();
+        pools.iter().any(|pool| pool.binary_search_by_key(&key, Target::key).is_ok())
+    };
+    endpoints.iter().filter(|c| !in_pool(&c.row)).map(|c| Target(c.row)).collect()
 }

@@ -6,7 +6,7 @@ use crate::diff::diff;
 use crate::lower::{Group, lower};
 use crate::objects::Kind;
 use crate::snapshot::ServiceName;
-use crate::store::{FrontendRef, MapError, MapStore, Op};
+use crate::store::{Family, FrontendRef, MapError, MapStore, Op};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -125,6 +125,13 @@ impl Model {
             ports.map(|p| groups.iter().map(|g| &*p[g.port].name).collect()).unwrap_or_default();
         let batch = self.ledger.batch();
         let ledger = &mut self.ledger;
+        for (port, id) in &entry.ids {
+            let alive = |family| {
+                let mut of_family = groups.iter().filter(|g| g.family == family);
+                ports.is_some_and(|p| of_family.any(|g| p[g.port].name == *port))
+            };
+            Family::ALL.into_iter().filter(|f| !alive(*f)).for_each(|f| ledger.keep(*id, f, &[]));
+        }
         let (kept, gone) =
             std::mem::take(&mut entry.ids).into_iter().partition(|(port, _)| used.contains(&**port));
         entry.ids = Vec::into(kept);
@@ -150,6 +157,14 @@ impl Model {
             }
         }
         entries.pools.iter().for_each(|(pool, _)| self.ledger.release_unnamed(*pool));
+        let mut kept = entries.kept;
+        if result.is_err() {
+            // What the old rows kept is kept until the new ones stand.
+            kept.extend(self.ledger.kept(service, group.family));
+            kept.sort_unstable();
+            kept.dedup();
+        }
+        self.ledger.keep(service, group.family, &kept);
         result
     }
 

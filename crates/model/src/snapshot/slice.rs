@@ -4,7 +4,7 @@ use super::{Words, port_number, protocol, refused};
 use crate::Problem;
 use crate::objects::{self, Kind};
 use crate::store::Family;
-use shunt_common::Proto;
+use shunt_common::{BackendState, Proto};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -50,6 +50,20 @@ pub struct Endpoint {
     pub terminating: bool,
     /// The node that runs it.
     pub node: Option<Arc<str>>,
+}
+
+impl Endpoint {
+    /// The state of its backend (KEP-1669, KEP-1672): `None` for an endpoint that is neither ready nor on its way out,
+    /// which has no row, since no flow may lead to it.
+    #[must_use]
+    pub const fn state(&self) -> Option<BackendState> {
+        match (self.ready, self.terminating, self.serving) {
+            (true, ..) => Some(BackendState::Active),
+            (false, true, true) => Some(BackendState::Terminating),
+            (false, true, false) => Some(BackendState::TerminatingNotServing),
+            (false, false, _) => None,
+        }
+    }
 }
 
 /// The service that a slice belongs to; `None` when the slice is none of ours.

@@ -91,6 +91,7 @@ impl MemoryStore {
 
     fn put_pool(&mut self, pool: Pool, ids: &[u32]) -> Result<(), MapError> {
         assert_eq!(pool.len as usize, ids.len(), "a pool has as many ids as slots");
+        assert!(ids.is_sorted_by(|a, b| a < b), "a pool's ids ascend: {ids:?}");
         if pool.offset.checked_add(pool.len).is_none_or(|end| end > self.capacity.slots) {
             return Err(Self::full(maps::POOL, self.capacity.slots));
         }

@@ -18,7 +18,11 @@ pub fn reach(actual: &Actual) -> BTreeMap<FrontendRef, Reach> {
         let pool = |i: usize| {
             let pool = row.pools[i];
             let slots = pool.offset..pool.offset + pool.len;
-            slots.map(|slot| address(actual, key.family(), actual.slots[&slot])).collect()
+            let mut all: Vec<_> =
+                slots.map(|slot| address(actual, key.family(), actual.slots[&slot])).collect();
+            // The order is that of ids, which depends on history.
+            all.sort_unstable();
+            all
         };
         all.insert(*key, [pool(0), pool(1)]);
     }

@@ -94,18 +94,28 @@ prop_compose! {
         n in 0..8u8,
         owner in 0..4u8,
         v6 in prop::bool::weighted(0.3),
-        endpoints in prop::collection::vec((0..8u8, prop::option::weighted(0.3, any::<bool>())), 0..6),
+        endpoints in prop::collection::vec(
+            (0..11u8, prop::option::weighted(0.3, any::<bool>()), any::<bool>(), any::<bool>()),
+            0..6,
+        ),
         ports in prop::collection::vec((0..2u8, 8080..8083i64, prop::bool::weighted(0.2)), 0..4),
         labelled in prop::bool::weighted(0.9),
     ) -> EndpointSlice {
-        let endpoints = endpoints.into_iter().map(|(n, ready)| Endpoint {
+        let slice = n;
+        let endpoints = endpoints.into_iter().map(|(n, ready, serving, terminating)| Endpoint {
             addresses: vec![match (n, v6) {
-                // One bad address in eight.
+                // A bad address now and then.
                 (0, _) => "169.254.169.254".into(),
+                (8.., true) => format!("fd00:244:{slice}::{n}"),
+                (8.., false) => format!("10.244.1{slice}.{n}"),
                 (_, true) => format!("fd00:244::{n}"),
                 (_, false) => format!("10.244.9.{n}"),
             }],
-            conditions: Some(EndpointConditions { ready, ..EndpointConditions::default() }),
+            // A pod terminates for all its services at once, so what terminates here stands in one slice only.
+            conditions: Some(match n {
+                8.. => EndpointConditions { ready, serving: Some(serving), terminating: Some(terminating) },
+                _ => EndpointConditions { ready, ..EndpointConditions::default() },
+            }),
             // An address is on one node, whatever slice names it.
             node_name: Some(if n % 3 == 0 { NODE.into() } else { format!("other-{n}") }),
             zone: None,
