@@ -75,6 +75,12 @@ pub fn flags(row: &Frontend) -> String {
     if row.flags & frontend_flag::MARKER != 0 {
         words.push("bind-protection");
     }
+    if row.flags & frontend_flag::DROP_EXTERNAL != 0 {
+        words.push("drop-external");
+    }
+    if row.flags & frontend_flag::DROP_INTERNAL != 0 {
+        words.push("drop-internal");
+    }
     if row.mode != 0 {
         words.push("dsr");
     }

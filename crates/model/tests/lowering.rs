@@ -9,7 +9,7 @@ use common::Object;
 use shunt_common::{Frontend, FrontendKind, Pool, Proto};
 use shunt_model::diff::{diff, surplus};
 use shunt_model::ledger::Entries;
-use shunt_model::lower::{Env, Wanted, lower, wanted};
+use shunt_model::lower::{Env, Front, Wanted, lower, wanted};
 use shunt_model::snapshot::{NodeState, Slice, Spec, Words};
 use shunt_model::store::{Actual, Family, FrontendRef, Op};
 use shunt_model::{AddressIndex, Options};
@@ -85,9 +85,7 @@ fn entries() -> Entries {
     let groups = lower("default/web", &read.spec, read.slices.iter(), &read.node, common::NODE, &held);
     let backends: Vec<_> = (1..).zip(groups[0].pools[0].iter().map(|t| t.0)).collect();
     let pool = Pool { offset: 0, len: 2 };
-    let row = |(key, _, row): &(FrontendRef, bool, Frontend)| {
-        (*key, Frontend { service: 1, pools: [pool; 2], ..*row })
-    };
+    let row = |f: &Front| (f.key, Frontend { service: 1, pools: [pool; 2], ..f.row });
     Entries {
         backends,
         pools: vec![(pool, vec![1, 2])],

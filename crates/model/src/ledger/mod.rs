@@ -30,7 +30,7 @@ struct Range {
     len: u32,
     /// Backend ids, one for each slot; none while the range is taken but not written.
     ids: Box<[u32]>,
-    /// Pools in rows that name the range.
+    /// Pools in rows that name the range, and who holds it while rows are switched.
     refs: u32,
 }
 
@@ -135,9 +135,11 @@ impl Ledger {
         }
     }
 
-    /// Frees a range that was taken, and perhaps written, and that no row came to name.
-    pub fn release_unnamed(&mut self, pool: Pool) {
-        if self.ranges.get(&pool.offset).is_some_and(|r| r.refs == 0) {
+    /// Gives back a range that [`Self::place`] held; it is free when no row came to name it.
+    pub fn release(&mut self, pool: Pool) {
+        let Some(range) = self.range_mut(pool) else { return };
+        range.refs = range.refs.saturating_sub(1);
+        if range.refs == 0 {
             self.drop_range(pool.offset);
         }
     }
@@ -268,11 +270,7 @@ impl Ledger {
     fn unname_row(&mut self, row: &Frontend) {
         self.services.unnamed(row.service, self.batch);
         for pool in row.pools.iter().filter(|p| p.len > 0) {
-            let Some(range) = self.range_mut(*pool) else { continue };
-            range.refs = range.refs.saturating_sub(1);
-            if range.refs == 0 {
-                self.drop_range(pool.offset);
-            }
+            self.release(*pool);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! From desired entries without numbers to entries with ids and slots.
 
 use super::{Ledger, Range};
-use crate::lower::{Group, Target};
+use crate::lower::{Group, REACHES, Target};
 use crate::store::{BackendRow, Family, FrontendRef, MapError};
-use shunt_common::{FRONTEND_SCOPES, Frontend, Pool, maps};
+use shunt_common::{Frontend, Pool, maps};
 
 /// The entries that one group asks for, in the order in which they may be written.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -22,46 +22,40 @@ pub struct Entries {
 pub type PlaceError = MapError;
 
 impl Ledger {
-    /// Gives ids and ranges to a group: those it has already where they still fit, else new ones.
+    /// Gives ids and ranges to a group: those it has already where they still fit, else new ones. Each range is held, so
+    /// that it stays while the group's rows are switched one by one; give each back by [`Self::release`] after that.
     ///
     /// # Errors
     /// [`MapError::Full`] when the maps have no room; nothing stays taken.
     pub fn place(&mut self, service: u32, group: &Group) -> Result<Entries, PlaceError> {
         let mut entries = Entries::default();
-        let mut pools = [Pool::default(); FRONTEND_SCOPES];
-        for scope in 0..FRONTEND_SCOPES {
-            let targets = &group.pools[scope];
-            if scope > 0 && *targets == group.pools[0] && !group.keep_last {
-                pools[scope] = pools[0];
-                continue;
-            }
-            let placed = match self.assign_all(targets, &mut entries) {
-                Ok(ids) if ids.is_empty() && group.keep_last => {
-                    let ids = self.last_known(group, scope);
-                    self.place_pool(group, scope, ids, &mut entries)
+        match self.place_pools(group, &mut entries) {
+            Ok(pools) => {
+                for front in &group.frontends {
+                    let pools = front.reach.map(|scopes| scopes.map(|reach| pools[reach as usize]));
+                    let pools = pools.unwrap_or_default();
+                    entries.frontends.push((front.key, Frontend { service, pools, ..front.row }));
                 }
-                Ok(ids) => self.place_pool(group, scope, ids, &mut entries),
-                Err(error) => Err(error),
-            };
-            match placed {
-                Ok(pool) => pools[scope] = pool,
-                Err(error) => return Err(self.give_up(&entries, error)),
+                Ok(entries)
+            }
+            Err(error) => {
+                entries.pools.iter().for_each(|(pool, _)| self.release(*pool));
+                Err(error)
             }
         }
-        match self.assign_all(&group.others, &mut entries) {
-            Ok(ids) => entries.kept = ids,
-            Err(error) => return Err(self.give_up(&entries, error)),
-        }
-        for (key, balanced, row) in &group.frontends {
-            let pools = if *balanced { pools } else { Default::default() };
-            entries.frontends.push((*key, Frontend { service, pools, ..*row }));
-        }
-        Ok(entries)
     }
 
-    fn give_up(&mut self, entries: &Entries, error: MapError) -> MapError {
-        entries.pools.iter().for_each(|(pool, _)| self.release_unnamed(*pool));
-        error
+    fn place_pools(&mut self, group: &Group, entries: &mut Entries) -> Result<[Pool; REACHES], MapError> {
+        let mut pools = [Pool::default(); REACHES];
+        for (reach, targets) in group.pools.iter().enumerate() {
+            let mut ids = self.assign_all(targets, entries)?;
+            if ids.is_empty() && group.keep_last {
+                ids = self.last_known(group, reach);
+            }
+            pools[reach] = self.place_pool(group, ids, entries)?;
+        }
+        entries.kept = self.assign_all(&group.others, entries)?;
+        Ok(pools)
     }
 
     /// The ids of backends, ascending.
@@ -76,38 +70,38 @@ impl Ledger {
         Ok(ids)
     }
 
-    fn place_pool(
-        &mut self,
-        group: &Group,
-        scope: usize,
-        ids: Vec<u32>,
-        entries: &mut Entries,
-    ) -> Result<Pool, MapError> {
+    fn place_pool(&mut self, group: &Group, ids: Vec<u32>, entries: &mut Entries) -> Result<Pool, MapError> {
         if ids.is_empty() {
             return Ok(Pool::default());
         }
         if let Some((pool, _)) = entries.pools.iter().find(|(_, have)| *have == ids) {
             return Ok(*pool);
         }
-        let known = self.pools_of(group, scope).find(|pool| self.pool(group.family, *pool) == ids);
+        let known = self.pools_of(group).find(|pool| self.pool(group.family, *pool) == ids);
         let pool = match known {
             Some(pool) => pool,
             None => self.take_range(group.family, ids.len() as u32)?,
         };
+        if let Some(range) = self.range_mut(pool) {
+            range.refs += 1;
+        }
         entries.pools.push((pool, ids));
         Ok(pool)
     }
 
-    /// The pools that the group's rows name now, the scope's own first.
-    fn pools_of(&self, group: &Group, scope: usize) -> impl Iterator<Item = Pool> {
-        let rows = group.frontends.iter().filter_map(|(key, _, _)| self.frontend(key));
-        rows.flat_map(move |row| [row.pools[scope], row.pools[FRONTEND_SCOPES - 1 - scope]])
-            .filter(|pool| pool.len > 0)
+    /// The pools that the group's rows name now.
+    fn pools_of(&self, group: &Group) -> impl Iterator<Item = Pool> {
+        let rows = group.frontends.iter().filter_map(|front| self.frontend(&front.key));
+        rows.flat_map(|row| row.pools).filter(|pool| pool.len > 0)
     }
 
-    /// The backends that the group's rows lead to now, ascending.
-    fn last_known(&self, group: &Group, scope: usize) -> Vec<u32> {
-        let pool = self.pools_of(group, scope).next().unwrap_or_default();
+    /// The backends that the rows lead to now where they are to reach so far, ascending.
+    fn last_known(&self, group: &Group, reach: usize) -> Vec<u32> {
+        let pools = group.frontends.iter().filter_map(|front| {
+            let scope = front.reach?.iter().position(|r| *r as usize == reach)?;
+            Some(self.frontend(&front.key)?.pools[scope])
+        });
+        let pool = pools.into_iter().find(|pool| pool.len > 0).unwrap_or_default();
         let mut ids = self.pool(group.family, pool).to_vec();
         ids.sort_unstable();
         ids.dedup();

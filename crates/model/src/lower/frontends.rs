@@ -3,9 +3,9 @@
 use crate::Problem;
 use crate::model::{AddressIndex, Options};
 use crate::objects::Kind;
-use crate::snapshot::{NodeState, PortSpec, Spec, Vip};
+use crate::snapshot::{NodeState, PortSpec, Reach, Spec, Vip};
 use crate::store::{Family, FrontendRef};
-use shunt_common::{Frontend, FrontendKind, frontend_flag};
+use shunt_common::{FRONTEND_SCOPES, Frontend, FrontendKind, frontend_flag};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -27,6 +27,19 @@ impl Wanted {
     #[must_use]
     pub const fn is_marker(&self) -> bool {
         self.flags as u32 & frontend_flag::MARKER != 0
+    }
+
+    /// Which endpoints each scope reaches, by [`shunt_common::Scope`].
+    ///
+    /// A ClusterIP follows `internalTrafficPolicy` in both scopes, as it does in kube-proxy. Any other address follows
+    /// `externalTrafficPolicy` for traffic from outside; pods and the node itself, which could as well have used the
+    /// ClusterIP, are short-circuited to the endpoints of the whole cluster (KEP-2086, kube-proxy's "short circuit").
+    #[must_use]
+    pub const fn reach(&self, spec: &Spec) -> [Reach; FRONTEND_SCOPES] {
+        match self.kind {
+            FrontendKind::ClusterIp => [spec.internal; FRONTEND_SCOPES],
+            _ => [spec.external, Reach::Cluster],
+        }
     }
 
     /// The row, without service id and pools.

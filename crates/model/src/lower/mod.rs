@@ -8,26 +8,41 @@ mod pools;
 pub use frontends::{Env, Wanted, wanted};
 pub use pools::Target;
 
-use crate::snapshot::{NodeState, Slice, Spec};
+use crate::snapshot::{NodeState, PortSpec, Reach, Slice, Spec};
 use crate::store::{Family, FrontendRef};
-use shunt_common::{FRONTEND_SCOPES, Frontend};
+use shunt_common::{FRONTEND_SCOPES, Frontend, frontend_flag};
 
-/// What one port of a service asks for in one family: frontends that share their pools.
+/// What one port of a service asks for in one family: its frontends, which share a service id, and the pools that they
+/// choose from, one for each [`Reach`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Group {
     /// Index in [`Spec::ports`].
     pub port: usize,
     /// Family of every frontend and backend here.
     pub family: Family,
-    /// Backends by [`shunt_common::Scope`], in order of address and port, each once.
-    pub pools: [Vec<Target>; FRONTEND_SCOPES],
+    /// Backends by [`Reach`], in order of address and port, each once. A pool that no frontend uses is empty.
+    pub pools: [Vec<Target>; REACHES],
     /// Backends beside those in the pools: a flow that one was picked for lives on for as long as its endpoint is ready
     /// or on its way out.
     pub others: Vec<Target>,
-    /// Key, whether it has the pools (a marker has none), and the row without id and pools.
-    pub frontends: Vec<(FrontendRef, bool, Frontend)>,
+    /// The frontends.
+    pub frontends: Vec<Front>,
     /// An empty pool leaves the last one that had backends.
     pub keep_last: bool,
+}
+
+/// How many pools a group has.
+pub const REACHES: usize = 2;
+
+/// A frontend of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Front {
+    /// Where it answers.
+    pub key: FrontendRef,
+    /// The pool of each scope, by [`shunt_common::Scope`]; `None` for a row that balances nothing.
+    pub reach: Option<[Reach; FRONTEND_SCOPES]>,
+    /// The row without id and pools.
+    pub row: Frontend,
 }
 
 /// The service whose last known endpoints are never removed: without them nobody could tell us of new ones.
@@ -46,32 +61,64 @@ pub fn lower<'a>(
     let mut groups = Vec::new();
     for (index, port) in spec.ports.iter().enumerate() {
         for family in Family::ALL {
-            let frontends: Vec<_> = held
-                .iter()
-                .filter(|w| usize::from(w.port) == index && w.key.family() == family)
-                .map(|w| (w.key, !w.is_marker(), w.row()))
-                .collect();
+            let held = held.iter().filter(|w| usize::from(w.port) == index && w.key.family() == family);
+            let frontends: Vec<_> = held.map(|w| front(w, spec)).collect();
             if frontends.is_empty() {
                 continue;
             }
-            // A pool that only a marker's row could name would be written and freed again each time.
-            let (pools, others) = if frontends.iter().any(|(_, balanced, _)| *balanced) {
-                let endpoints = pools::endpoints(port, family, slices.clone(), node, node_name);
-                let pools = [pools::external(&endpoints), pools::internal(&endpoints)];
-                let others = pools::others(&endpoints, &pools);
-                (pools, others)
-            } else {
-                Default::default()
-            };
-            groups.push(Group {
+            let mut group = Group {
                 port: index,
                 family,
-                pools,
-                others,
+                pools: Default::default(),
+                others: Vec::new(),
                 frontends,
                 keep_last: name == API_SERVER,
-            });
+            };
+            group.fill(port, slices.clone(), node, node_name);
+            groups.push(group);
         }
     }
     groups
+}
+
+fn front(want: &Wanted, spec: &Spec) -> Front {
+    let reach = (!want.is_marker()).then(|| want.reach(spec));
+    Front { key: want.key, reach, row: want.row() }
+}
+
+impl Group {
+    /// Chooses the backends, and says in each row what an empty pool means.
+    fn fill<'a>(
+        &mut self,
+        port: &PortSpec,
+        slices: impl Iterator<Item = &'a Slice>,
+        node: &NodeState,
+        node_name: &str,
+    ) {
+        // A pool that no row names would be written and freed again each time.
+        let uses = |reach| self.frontends.iter().any(|f| f.reach.is_some_and(|r| r.contains(&reach)));
+        let used = [Reach::Cluster, Reach::Local].map(|reach| (reach, uses(reach)));
+        if used.iter().all(|(_, used)| !used) {
+            return;
+        }
+        let endpoints = pools::endpoints(port, self.family, slices, node, node_name);
+        for (reach, _) in used.into_iter().filter(|(_, used)| *used) {
+            self.pools[reach as usize] = pools::pool(&endpoints, reach);
+        }
+        self.others = pools::others(&endpoints, &self.pools);
+        if !pools::any_usable(&endpoints) {
+            return;
+        }
+        // Endpoints elsewhere: dropped in silence, so that a load balancer that probes looks elsewhere too. Without any
+        // the client is told at once.
+        for front in &mut self.frontends {
+            let Some(reach) = front.reach else { continue };
+            let bits = [frontend_flag::DROP_EXTERNAL, frontend_flag::DROP_INTERNAL];
+            for (bit, reach) in bits.into_iter().zip(reach) {
+                if self.pools[reach as usize].is_empty() {
+                    front.row.flags |= bit;
+                }
+            }
+        }
+    }
 }

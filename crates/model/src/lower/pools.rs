@@ -1,6 +1,6 @@
 //! Which endpoints of a service port go into which pool.
 
-use crate::snapshot::{NodeState, PortSpec, Slice};
+use crate::snapshot::{NodeState, PortSpec, Reach, Slice};
 use crate::store::{BackendRow, Family};
 use shunt_common::{Backend, BackendState, Ip4};
 use std::net::IpAddr;
@@ -47,23 +47,25 @@ pub fn endpoints<'a>(
     found
 }
 
-/// The pool for traffic from outside.
-pub fn external(endpoints: &[Candidate]) -> Vec<Target> {
-    usable(endpoints)
+/// The pool of a traffic policy.
+pub fn pool(endpoints: &[Candidate], reach: Reach) -> Vec<Target> {
+    match reach {
+        Reach::Cluster => usable(endpoints.iter()),
+        Reach::Local => usable(endpoints.iter().filter(|c| c.row.is_local())),
+    }
 }
 
-/// The pool for pods and the node itself.
-pub fn internal(endpoints: &[Candidate]) -> Vec<Target> {
-    usable(endpoints)
+/// Whether a new flow could go anywhere at all, whatever the policy.
+pub fn any_usable(endpoints: &[Candidate]) -> bool {
+    endpoints.iter().any(|c| c.state != BackendState::TerminatingNotServing)
 }
 
 /// The ready ones; when there are none, those that still serve while they terminate (KEP-1669).
-fn usable(endpoints: &[Candidate]) -> Vec<Target> {
-    let in_state =
-        |state| endpoints.iter().filter(move |c| c.state == state).map(|c| Target(c.row)).collect::<Vec<_>>();
-    let mut targets = in_state(BackendState::Active);
+fn usable<'a>(endpoints: impl Iterator<Item = &'a Candidate> + Clone) -> Vec<Target> {
+    let in_state = |state| endpoints.clone().filter(move |c| c.state == state).map(|c| Target(c.row));
+    let mut targets: Vec<Target> = in_state(BackendState::Active).collect();
     if targets.is_empty() {
-        targets = in_state(BackendState::Terminating);
+        targets = in_state(BackendState::Terminating).collect();
     }
     debug_assert!(targets.is_sorted_by_key(Target::key));
     targets

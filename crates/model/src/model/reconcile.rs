@@ -95,7 +95,7 @@ impl Model {
         let mut failed = Vec::new();
         for group in &groups {
             if let Err(error) = self.reconcile_group(name, group, store, report) {
-                failed.extend(group.frontends.iter().map(|(key, ..)| (*key, error.to_string())));
+                failed.extend(group.frontends.iter().map(|f| (f.key, error.to_string())));
                 report.failed.push(Failure { object: format!("Service {name}"), error });
             }
         }
@@ -156,7 +156,7 @@ impl Model {
                 break;
             }
         }
-        entries.pools.iter().for_each(|(pool, _)| self.ledger.release_unnamed(*pool));
+        entries.pools.iter().for_each(|(pool, _)| self.ledger.release(*pool));
         let mut kept = entries.kept;
         if result.is_err() {
             // What the old rows kept is kept until the new ones stand.
@@ -176,7 +176,7 @@ impl Model {
         if let Some((_, id)) = entry.ids.iter().find(|(have, _)| *have == port) {
             return Ok(*id);
         }
-        let rows = group.frontends.iter().filter_map(|(key, ..)| self.ledger.frontend(key));
+        let rows = group.frontends.iter().filter_map(|f| self.ledger.frontend(&f.key));
         let had: Vec<u32> = rows.map(|row| row.service).collect();
         let services = self.ledger.services();
         let adopted = had.into_iter().find(|id| services.adopt(*id));

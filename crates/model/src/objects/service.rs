@@ -34,6 +34,12 @@ pub struct ServiceSpec {
     /// Addresses that others route to the nodes.
     #[serde(rename = "externalIPs", skip_serializing_if = "Option::is_none")]
     pub external_ips: Option<Vec<String>>,
+    /// `Cluster` (when absent) or `Local`: which endpoints serve traffic from outside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_traffic_policy: Option<String>,
+    /// `Cluster` (when absent) or `Local`: which endpoints serve the ClusterIP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub internal_traffic_policy: Option<String>,
     /// Ports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ports: Option<Vec<ServicePort>>,

@@ -11,7 +11,7 @@ mod slice;
 
 pub use address::refused;
 pub use node::NodeState;
-pub use service::{PortSpec, Spec, Vip};
+pub use service::{PortSpec, Reach, Spec, Vip};
 pub use slice::{Endpoint, Slice, SlicePort, service_name};
 
 use shunt_common::Proto;

@@ -23,8 +23,22 @@ pub struct Spec {
     pub vips: Box<[Vip]>,
     /// Ports, each name once.
     pub ports: Box<[PortSpec]>,
+    /// Which endpoints serve traffic from outside, `spec.externalTrafficPolicy`.
+    pub external: Reach,
+    /// Which endpoints serve the ClusterIPs, `spec.internalTrafficPolicy`.
+    pub internal: Reach,
     /// What was wrong.
     pub problems: Vec<Problem>,
+}
+
+/// Which endpoints a traffic policy reaches (KEP-2086).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub enum Reach {
+    /// Those of the whole cluster, as far as topology hints allow.
+    #[default]
+    Cluster = 0,
+    /// Those on this node.
+    Local = 1,
 }
 
 /// An address from outside the cluster that a service answers on.
@@ -61,12 +75,16 @@ impl Spec {
         let mut read = Reader { name: service.metadata.key(), problems: Vec::new() };
         let cluster_ips = read.cluster_ips(spec);
         let vips = read.vips(service, kind);
+        let external = read.reach("externalTrafficPolicy", spec.external_traffic_policy.as_deref());
+        let internal = read.reach("internalTrafficPolicy", spec.internal_traffic_policy.as_deref());
         let ports = read.ports(spec, matches!(kind, "NodePort" | "LoadBalancer"), words);
         Some(Self {
             created: service.metadata.creation_timestamp.as_deref().map(Into::into),
             cluster_ips,
             vips,
             ports,
+            external,
+            internal,
             problems: read.problems,
         })
     }
@@ -103,6 +121,20 @@ impl Reader {
             return None;
         }
         Some(addr)
+    }
+
+    fn reach(&mut self, field: &str, policy: Option<&str>) -> Reach {
+        match policy {
+            None | Some("" | "Cluster") => Reach::Cluster,
+            Some("Local") => Reach::Local,
+            Some(other) => {
+                self.problem(
+                    format!("spec.{field}: {other:?} is unknown"),
+                    "use Cluster or Local; Cluster is taken",
+                );
+                Reach::Cluster
+            }
+        }
     }
 
     fn cluster_ips(&mut self, spec: &objects::ServiceSpec) -> Box<[IpAddr]> {

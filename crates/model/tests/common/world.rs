@@ -56,7 +56,10 @@ prop_compose! {
         ]), 0..3),
         lb in prop::option::of(prop::sample::select(vec!["203.0.113.1", "203.0.113.9", "fd00:96::2"])),
         ports in prop::collection::vec((0..2u8, 80..83i64, 0..5i64, prop::bool::weighted(0.2)), 0..4),
+        external_local in prop::bool::weighted(0.3),
+        internal_local in prop::bool::weighted(0.3),
     ) -> Service {
+        let policy = |local| Some(if local { "Local".to_string() } else { "Cluster".into() });
         let ports = ports.into_iter().map(|(name, port, node, udp)| ServicePort {
             name: Some(format!("p{name}")),
             protocol: Some(if udp { "UDP" } else { "TCP" }.into()),
@@ -83,6 +86,8 @@ prop_compose! {
                 ip_families: None,
                 external_ips: Some(externals.into_iter().map(Into::into).collect()),
                 ports: Some(ports),
+                external_traffic_policy: policy(external_local),
+                internal_traffic_policy: policy(internal_local),
             },
             status: ServiceStatus { load_balancer: Some(LoadBalancerStatus { ingress }) },
         }
