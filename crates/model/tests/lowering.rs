@@ -9,8 +9,8 @@ use common::Object;
 use shunt_common::{Frontend, FrontendKind, Pool, Proto};
 use shunt_model::diff::{diff, surplus};
 use shunt_model::ledger::Entries;
-use shunt_model::lower::{Env, Front, Wanted, lower, wanted};
-use shunt_model::snapshot::{NodeState, Slice, Spec, Words};
+use shunt_model::lower::{Env, Front, Here, Wanted, lower, wanted};
+use shunt_model::snapshot::{NodeState, Slice, Spec, Words, Zone};
 use shunt_model::store::{Actual, Family, FrontendRef, Op};
 use shunt_model::{AddressIndex, Options};
 
@@ -26,11 +26,15 @@ fn read(yaml: &str) -> Read {
     for object in Object::read(yaml) {
         match object {
             Object::Service(s) => spec = Spec::new(&s, &mut words),
-            Object::Slice(s) => slices.push(Slice::new(&s, &mut words)),
+            Object::Slice(s) => slices.push(Slice::new(&s, common::NODE, &mut words)),
             Object::Node(n) => node = NodeState::new(&n),
         }
     }
     Read { spec: spec.unwrap(), slices, node }
+}
+
+fn here(read: &Read) -> Here<'_> {
+    Here { node: &read.node, zone: Zone::default(), topology: true }
 }
 
 fn frontends(read: &Read, options: &Options) -> Vec<Wanted> {
@@ -58,7 +62,7 @@ fn the_same_objects_give_the_same_groups_one_for_each_port_and_family() {
             (FrontendKind::ClusterIp, 443)
         ]
     );
-    let groups = || lower("default/web", &read.spec, read.slices.iter(), &read.node, common::NODE, &held);
+    let groups = || lower("default/web", &read.spec, read.slices.iter(), &here(&read), &held);
     assert_eq!(groups(), groups());
     let sizes: Vec<_> =
         groups().iter().map(|g| (g.port, g.family, g.frontends.len(), g.pools[0].len())).collect();
@@ -76,13 +80,13 @@ fn node_ports_can_be_turned_off() {
 #[test]
 fn a_service_that_holds_none_of_its_frontends_asks_for_nothing() {
     let read = read(WEB);
-    assert_eq!(lower("default/web", &read.spec, read.slices.iter(), &read.node, common::NODE, &[]), []);
+    assert_eq!(lower("default/web", &read.spec, read.slices.iter(), &here(&read), &[]), []);
 }
 
 fn entries() -> Entries {
     let read = read(WEB);
     let held = frontends(&read, &Options::new(common::NODE));
-    let groups = lower("default/web", &read.spec, read.slices.iter(), &read.node, common::NODE, &held);
+    let groups = lower("default/web", &read.spec, read.slices.iter(), &here(&read), &held);
     let backends: Vec<_> = (1..).zip(groups[0].pools[0].iter().map(|t| t.0)).collect();
     let pool = Pool { offset: 0, len: 2 };
     let row = |f: &Front| (f.key, Frontend { service: 1, pools: [pool; 2], ..f.row });

@@ -8,7 +8,7 @@ mod pools;
 pub use frontends::{Env, Wanted, wanted};
 pub use pools::Target;
 
-use crate::snapshot::{NodeState, PortSpec, Reach, Slice, Spec};
+use crate::snapshot::{NodeState, PortSpec, Reach, Slice, Spec, Zone};
 use crate::store::{Family, FrontendRef};
 use shunt_common::{FRONTEND_SCOPES, Frontend, frontend_flag};
 
@@ -45,6 +45,17 @@ pub struct Front {
     pub row: Frontend,
 }
 
+/// From where a service is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Here<'a> {
+    /// This node.
+    pub node: &'a NodeState,
+    /// Its zone.
+    pub zone: Zone,
+    /// `loadBalancer.serviceTopology`: topology hints count.
+    pub topology: bool,
+}
+
 /// The service whose last known endpoints are never removed: without them nobody could tell us of new ones.
 const API_SERVER: &str = "default/kubernetes";
 
@@ -54,8 +65,7 @@ pub fn lower<'a>(
     name: &str,
     spec: &Spec,
     slices: impl Iterator<Item = &'a Slice> + Clone,
-    node: &NodeState,
-    node_name: &str,
+    here: &Here<'_>,
     held: &[Wanted],
 ) -> Vec<Group> {
     let mut groups = Vec::new();
@@ -74,7 +84,7 @@ pub fn lower<'a>(
                 frontends,
                 keep_last: name == API_SERVER,
             };
-            group.fill(port, slices.clone(), node, node_name);
+            group.fill(port, slices.clone(), here);
             groups.push(group);
         }
     }
@@ -88,20 +98,14 @@ fn front(want: &Wanted, spec: &Spec) -> Front {
 
 impl Group {
     /// Chooses the backends, and says in each row what an empty pool means.
-    fn fill<'a>(
-        &mut self,
-        port: &PortSpec,
-        slices: impl Iterator<Item = &'a Slice>,
-        node: &NodeState,
-        node_name: &str,
-    ) {
+    fn fill<'a>(&mut self, port: &PortSpec, slices: impl Iterator<Item = &'a Slice>, here: &Here<'_>) {
         // A pool that no row names would be written and freed again each time.
         let uses = |reach| self.frontends.iter().any(|f| f.reach.is_some_and(|r| r.contains(&reach)));
         let used = [Reach::Cluster, Reach::Local].map(|reach| (reach, uses(reach)));
         if used.iter().all(|(_, used)| !used) {
             return;
         }
-        let endpoints = pools::endpoints(port, self.family, slices, node, node_name);
+        let endpoints = pools::endpoints(port, self.family, slices, here);
         for (reach, _) in used.into_iter().filter(|(_, used)| *used) {
             self.pools[reach as usize] = pools::pool(&endpoints, reach);
         }

@@ -1,6 +1,7 @@
 //! Which endpoints of a service port go into which pool.
 
-use crate::snapshot::{NodeState, PortSpec, Reach, Slice};
+use super::Here;
+use crate::snapshot::{Hinted, PortSpec, Reach, Slice};
 use crate::store::{BackendRow, Family};
 use shunt_common::{Backend, BackendState, Ip4};
 use std::net::IpAddr;
@@ -19,6 +20,8 @@ impl Target {
 pub struct Candidate {
     row: BackendRow,
     state: BackendState,
+    /// Whom its hints name, by node and by zone.
+    hinted: (Hinted, Hinted),
 }
 
 /// The endpoints of a port in one family, over all slices, matched by the port's name; in order, none twice.
@@ -26,18 +29,19 @@ pub fn endpoints<'a>(
     port: &PortSpec,
     family: Family,
     slices: impl Iterator<Item = &'a Slice>,
-    node: &NodeState,
-    node_name: &str,
+    here: &Here<'_>,
 ) -> Vec<Candidate> {
     let mut found = Vec::new();
     for slice in slices.filter(|s| s.family == family) {
         for number in slice.ports.iter().filter(|p| p.name == port.name && p.proto == port.proto) {
-            found.extend(slice.endpoints.iter().filter_map(|endpoint| {
+            found.extend(slice.endpoints.iter().zip(0..).filter_map(|(endpoint, index)| {
                 let state = endpoint.state()?;
-                let local = endpoint.node.as_deref() == Some(node_name) || node.owns(endpoint.addr);
+                let local = endpoint.local || here.node.owns(endpoint.addr);
                 let flags = if local { Backend::<Ip4>::LOCAL } else { 0 };
                 let row = BackendRow::new(endpoint.addr, number.port, port.proto, state, flags);
-                Some(Candidate { row, state })
+                let hints = slice.hints.as_ref().filter(|_| here.topology);
+                let hinted = hints.map_or_else(Default::default, |h| h.of(index, here.zone));
+                Some(Candidate { row, state, hinted })
             }));
         }
     }
@@ -50,8 +54,25 @@ pub fn endpoints<'a>(
 /// The pool of a traffic policy.
 pub fn pool(endpoints: &[Candidate], reach: Reach) -> Vec<Target> {
     match reach {
-        Reach::Cluster => usable(endpoints.iter()),
+        Reach::Cluster => {
+            let near = nearness(endpoints);
+            usable(endpoints.iter().filter(move |c| c.state != BackendState::Active || near(c)))
+        }
         Reach::Local => usable(endpoints.iter().filter(|c| c.row.is_local())),
+    }
+}
+
+/// Which ready endpoints are near enough (KEP-2433, KEP-3015, as kube-proxy reads them): those with a hint for this node
+/// if every ready one has a node hint and one names us, else the same by zone, else all. Hints alone count; what the
+/// Service asks for is the endpoint controller's business.
+fn nearness(endpoints: &[Candidate]) -> impl Fn(&Candidate) -> bool + Copy {
+    let ready = || endpoints.iter().filter(|c| c.state == BackendState::Active).map(|c| c.hinted);
+    let by_node = ready().all(|(n, _)| n != Hinted::Nobody) && ready().any(|(n, _)| n == Hinted::Us);
+    let by_zone = ready().all(|(_, z)| z != Hinted::Nobody) && ready().any(|(_, z)| z == Hinted::Us);
+    move |c| match (by_node, by_zone) {
+        (true, _) => c.hinted.0 == Hinted::Us,
+        (false, true) => c.hinted.1 == Hinted::Us,
+        (false, false) => true,
     }
 }
 

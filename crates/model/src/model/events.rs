@@ -45,7 +45,7 @@ impl Model {
             }
             None => key.into(),
         };
-        let slice = Slice::new(slice, &mut self.words);
+        let slice = Slice::new(slice, &self.options.node_name, &mut self.words);
         let round = self.rounds[Kind::EndpointSlice as usize].current;
         let entry = self.services.entry(owner.clone()).or_default();
         if entry.slices.put(key.clone(), slice, round) {

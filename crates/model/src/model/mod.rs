@@ -30,6 +30,8 @@ pub struct Options {
     pub node_name: String,
     /// `bpf.lbExternalClusterIP`: ClusterIPs answer to the outside too.
     pub external_cluster_ip: bool,
+    /// `loadBalancer.serviceTopology`: topology hints of endpoints count.
+    pub service_topology: bool,
     /// NodePorts.
     pub node_port: NodePortOptions,
 }
@@ -48,7 +50,13 @@ impl Options {
     #[must_use]
     pub fn new(node_name: impl Into<String>) -> Self {
         let node_port = NodePortOptions { enabled: true, range: (30000, 32767) };
-        Self { node_name: node_name.into(), external_cluster_ip: false, node_port }
+        Self {
+            node_name: node_name.into(),
+            external_cluster_ip: false,
+            // kube-proxy has it on, and no switch for it.
+            service_topology: true,
+            node_port,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Model;
 use crate::Problem;
 use crate::diff::diff;
-use crate::lower::{Group, lower};
+use crate::lower::{Group, Here, lower};
 use crate::objects::Kind;
 use crate::snapshot::ServiceName;
 use crate::store::{Family, FrontendRef, MapError, MapStore, Op};
@@ -116,8 +116,13 @@ impl Model {
         let Some(entry) = self.services.get_mut(name) else { return Vec::new() };
         entry.conflicts = lost.into();
         let slices = entry.slices.iter();
+        let here = Here {
+            node: &self.node,
+            zone: self.words.known_zone(self.node.zone.as_deref()),
+            topology: self.options.service_topology,
+        };
         let groups = match &entry.spec {
-            Some(spec) => lower(name, spec, slices, &self.node, &self.options.node_name, &held),
+            Some(spec) => lower(name, spec, slices, &here, &held),
             None => Vec::new(),
         };
         let ports = entry.spec.as_ref().map(|s| &s.ports);

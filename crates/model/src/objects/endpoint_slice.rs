@@ -34,6 +34,29 @@ pub struct Endpoint {
     /// The zone that it is in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// For whom it is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hints: Option<EndpointHints>,
+}
+
+/// `EndpointHints` (KEP-2433, KEP-3015): who should use an endpoint, so that traffic stays near.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointHints {
+    /// Clients in these zones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub for_zones: Option<Vec<Hint>>,
+    /// Clients on these nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub for_nodes: Option<Vec<Hint>>,
+}
+
+/// `ForZone` or `ForNode`.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hint {
+    /// The zone or node.
+    pub name: String,
 }
 
 /// `EndpointConditions`.

@@ -5,28 +5,31 @@
 //! [`Problem`]: crate::Problem
 
 mod address;
+mod hints;
 mod node;
 mod service;
 mod slice;
 
 pub use address::refused;
+pub use hints::{Hinted, Hints, Zone};
 pub use node::NodeState;
 pub use service::{PortSpec, Reach, Spec, Vip};
 pub use slice::{Endpoint, Slice, SlicePort, service_name};
 
 use shunt_common::Proto;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// `namespace/name` of a service. One allocation however often it is kept.
 pub type ServiceName = Arc<str>;
 
-/// Words that stand in many objects (port names, node names), each kept once.
+/// Words that stand in many objects (port names, zones), each kept once.
 #[derive(Default, Debug)]
 pub struct Words {
     known: HashSet<Arc<str>>,
     /// How many words make the next cleaning worth its while.
     clean_at: usize,
+    zones: HashMap<Box<str>, Zone>,
 }
 
 impl Words {
@@ -36,13 +39,29 @@ impl Words {
             return known.clone();
         }
         if self.known.len() >= self.clean_at {
-            // Nodes and services come and go for months; words that only we still hold are dropped.
+            // Services come and go for months; words that only we still hold are dropped.
             self.known.retain(|w| Arc::strong_count(w) > 1);
             self.clean_at = (self.known.len() * 2).max(1024);
         }
         let word: Arc<str> = word.into();
         self.known.insert(word.clone());
         word
+    }
+
+    /// The number of a zone, a new one for a new zone while there are any left.
+    pub fn zone(&mut self, name: &str) -> Zone {
+        if let Some(known) = self.zones.get(name) {
+            return *known;
+        }
+        let Ok(number) = u16::try_from(self.zones.len() + 1) else { return Zone::default() };
+        self.zones.insert(name.into(), Zone(number));
+        Zone(number)
+    }
+
+    /// The number of a zone that some hint has named.
+    #[must_use]
+    pub fn known_zone(&self, name: Option<&str>) -> Zone {
+        name.and_then(|name| self.zones.get(name)).copied().unwrap_or_default()
     }
 }
 

@@ -6,6 +6,8 @@ use crate::{Problem, objects};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
+const ZONE: &str = "topology.kubernetes.io/zone";
+
 /// This node's addresses and its pods' ranges.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct NodeState {
@@ -15,6 +17,8 @@ pub struct NodeState {
     pub primary: Vec<IpAddr>,
     /// `spec.podCIDRs`.
     pub pod_cidrs: Vec<IpNet>,
+    /// The zone that the node is in, by its label `topology.kubernetes.io/zone`.
+    pub zone: Option<Box<str>>,
     /// What could not be read.
     pub problems: Vec<Problem>,
 }
@@ -23,7 +27,8 @@ impl NodeState {
     /// From the API object.
     #[must_use]
     pub fn new(node: &Node) -> Self {
-        let mut state = Self::default();
+        let zone = node.metadata.label(ZONE).filter(|z| !z.is_empty()).map(Into::into);
+        let mut state = Self { zone, ..Self::default() };
         let fields = node.status.addresses.as_deref().unwrap_or_default();
         for field in fields.iter().filter(|f| is_ip(f)) {
             match field.address.parse() {

@@ -1,6 +1,6 @@
 //! An EndpointSlice in compact form: a hundred thousand of its endpoints are kept in a few megabytes.
 
-use super::{Words, port_number, protocol, refused};
+use super::{Hints, Words, hints, port_number, protocol, refused};
 use crate::Problem;
 use crate::objects::{self, Kind};
 use crate::store::Family;
@@ -22,6 +22,8 @@ pub struct Slice {
     pub ports: Box<[SlicePort]>,
     /// Endpoints with a usable address.
     pub endpoints: Box<[Endpoint]>,
+    /// Their topology hints; `None` when no endpoint has any.
+    pub hints: Option<Box<Hints>>,
     /// What was wrong.
     pub problems: Vec<Problem>,
 }
@@ -48,9 +50,12 @@ pub struct Endpoint {
     pub serving: bool,
     /// On its way out.
     pub terminating: bool,
-    /// The node that runs it.
-    pub node: Option<Arc<str>>,
+    /// `nodeName` is this node's. Other nodes' names would be a word for each endpoint and tell nothing.
+    pub local: bool,
 }
+
+// A hundred thousand of these must stay small; names and hints belong elsewhere.
+const _: () = assert!(size_of::<Endpoint>() <= 24);
 
 impl Endpoint {
     /// The state of its backend (KEP-1669, KEP-1672): `None` for an endpoint that is neither ready nor on its way out,
@@ -78,9 +83,9 @@ pub fn service_name(slice: &objects::EndpointSlice) -> Option<String> {
 }
 
 impl Slice {
-    /// From the API object.
+    /// From the API object, as the node `node_name` sees it.
     #[must_use]
-    pub fn new(slice: &objects::EndpointSlice, words: &mut Words) -> Self {
+    pub fn new(slice: &objects::EndpointSlice, node_name: &str, words: &mut Words) -> Self {
         let mut read = Reader { name: slice.metadata.key(), problems: Vec::new() };
         let family = match slice.address_type.as_str() {
             "IPv4" => Some(Family::V4),
@@ -92,10 +97,17 @@ impl Slice {
         };
         let endpoints = slice.endpoints.as_deref().filter(|_| family.is_some()).unwrap_or_default();
         let family = family.unwrap_or(Family::V4);
-        let endpoints = endpoints.iter().filter_map(|e| read.endpoint(e, family, words)).collect();
+        let (mut found, mut hints) = (Vec::with_capacity(endpoints.len()), hints::Reader::default());
+        for field in endpoints {
+            let Some(endpoint) = read.endpoint(field, family, node_name) else { continue };
+            if let Some(said) = &field.hints {
+                hints.add(found.len() as u32, said, node_name, words);
+            }
+            found.push(endpoint);
+        }
         let ports = slice.ports.as_deref().unwrap_or_default();
         let ports = ports.iter().filter_map(|p| read.port(p, words)).collect();
-        Self { family, ports, endpoints, problems: read.problems }
+        Self { family, ports, endpoints: found.into(), hints: hints.finish(), problems: read.problems }
     }
 }
 
@@ -109,7 +121,7 @@ impl Reader {
         self.problems.push(Problem::new(Kind::EndpointSlice, &self.name, what, todo));
     }
 
-    fn endpoint(&mut self, field: &objects::Endpoint, family: Family, words: &mut Words) -> Option<Endpoint> {
+    fn endpoint(&mut self, field: &objects::Endpoint, family: Family, node_name: &str) -> Option<Endpoint> {
         let Some(text) = field.addresses.first() else {
             self.problem("an endpoint has no address".into(), "the others are used");
             return None;
@@ -130,7 +142,7 @@ impl Reader {
             ready: conditions.ready.unwrap_or(true),
             serving: conditions.serving.unwrap_or(true),
             terminating: conditions.terminating.unwrap_or(false),
-            node: field.node_name.as_deref().filter(|n| !n.is_empty()).map(|n| words.get(n)),
+            local: field.node_name.as_deref() == Some(node_name),
         })
     }
 

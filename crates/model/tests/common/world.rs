@@ -100,14 +100,20 @@ prop_compose! {
         owner in 0..4u8,
         v6 in prop::bool::weighted(0.3),
         endpoints in prop::collection::vec(
-            (0..11u8, prop::option::weighted(0.3, any::<bool>()), any::<bool>(), any::<bool>()),
+            (
+                0..11u8,
+                prop::option::weighted(0.3, any::<bool>()),
+                any::<bool>(),
+                any::<bool>(),
+                prop::option::weighted(0.8, 0..14u8),
+            ),
             0..6,
         ),
         ports in prop::collection::vec((0..2u8, 8080..8083i64, prop::bool::weighted(0.2)), 0..4),
         labelled in prop::bool::weighted(0.9),
     ) -> EndpointSlice {
         let slice = n;
-        let endpoints = endpoints.into_iter().map(|(n, ready, serving, terminating)| Endpoint {
+        let endpoints = endpoints.into_iter().map(|(n, ready, serving, terminating, hint)| Endpoint {
             addresses: vec![match (n, v6) {
                 // A bad address now and then.
                 (0, _) => "169.254.169.254".into(),
@@ -124,6 +130,14 @@ prop_compose! {
             // An address is on one node, whatever slice names it.
             node_name: Some(if n % 3 == 0 { NODE.into() } else { format!("other-{n}") }),
             zone: None,
+            hints: hint.filter(|h| *h < 12).map(|h| {
+                let named = |n| Some(vec![Hint { name: format!("{n}") }]);
+                let node = if h % 2 == 0 { NODE } else { "other" };
+                EndpointHints {
+                    for_zones: named(if h % 3 == 0 { "zone-a" } else { "zone-b" }).filter(|_| h < 8),
+                    for_nodes: named(node).filter(|_| h > 4),
+                }
+            }),
         }).collect();
         let ports = ports.into_iter().map(|(name, port, udp)| EndpointPort {
             name: Some(format!("p{name}")),
@@ -145,10 +159,12 @@ prop_compose! {
         addresses in prop::collection::vec(0..3u8, 0..3),
         own in prop::bool::weighted(0.8),
         pods: bool,
+        zone in prop::option::of(prop::sample::select(vec!["zone-a", "zone-b", "zone-c"])),
     ) -> Node {
+        let labels = zone.map(|z| BTreeMap::from([("topology.kubernetes.io/zone".into(), z.into())]));
         let address = |n| NodeAddress { type_: "InternalIP".into(), address: node_address(n) };
         Node {
-            metadata: Meta { name: if own { NODE } else { "node-2" }.into(), ..Meta::default() },
+            metadata: Meta { name: if own { NODE } else { "node-2" }.into(), labels, ..Meta::default() },
             spec: NodeSpec { pod_cidrs: pods.then(|| vec!["10.244.1.0/24".into()]), pod_cidr: None },
             status: NodeStatus { addresses: Some(addresses.into_iter().map(address).collect()) },
         }

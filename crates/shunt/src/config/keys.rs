@@ -148,6 +148,12 @@ pub const KEYS: &[Key] = &[
         "opt",
         "How DSR tells the frontend's address.",
     ),
+    key(
+        "loadBalancer.serviceTopology",
+        Kind::Bool,
+        "true",
+        "Prefer endpoints that topology hints name for this node or zone.",
+    ),
     key("socketLB.enabled", Kind::OneOf(&["true"], &["false"]), "true", "Translate at connect and sendmsg."),
     key("ipv4.enabled", Kind::Bool, "true", "Handle IPv4."),
     key("ipv6.enabled", Kind::Bool, "true", "Handle IPv6."),

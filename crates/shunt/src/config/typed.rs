@@ -35,12 +35,13 @@ impl Config {
     #[must_use]
     pub fn model_options(&self) -> Options {
         Options {
-            node_name: self.node_name.clone(),
             external_cluster_ip: self.resolved.bool("bpf.lbExternalClusterIP"),
+            service_topology: self.resolved.bool("loadBalancer.serviceTopology"),
             node_port: NodePortOptions {
                 enabled: self.resolved.bool("nodePort.enabled"),
                 range: self.node_port_range(),
             },
+            ..Options::new(&self.node_name)
         }
     }
 
