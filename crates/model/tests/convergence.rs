@@ -9,13 +9,14 @@ use common::watching::{Watching, reach};
 use common::world::{Event, event, node_address};
 use common::{CAPACITY, Cluster, NODE};
 use proptest::prelude::*;
+use shunt_common::{Frontend, Pool};
 use shunt_model::objects::Kind;
 use shunt_model::store::{Actual, BackendRow, Capacity, Family, FrontendRef, Op};
 use shunt_model::{MapStore, Model, Options, Usage};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A frontend without ids: who shares its service id, its kind and flags, its backends by scope.
-type Meaning = BTreeMap<FrontendRef, (BTreeSet<FrontendRef>, u8, u32, [Vec<BackendRow>; 2])>;
+/// A frontend without ids: who shares its service id, its row without id and pools, its backends by scope.
+type Meaning = BTreeMap<FrontendRef, (BTreeSet<FrontendRef>, Frontend, [Vec<BackendRow>; 2])>;
 
 fn meaning(actual: &Actual) -> Meaning {
     let mut sharing: BTreeMap<u32, BTreeSet<FrontendRef>> = BTreeMap::new();
@@ -36,7 +37,8 @@ fn meaning(actual: &Actual) -> Meaning {
             rows.sort_unstable();
             rows
         });
-        all.insert(*key, (sharing[&row.service].clone(), row.kind, row.flags, backends));
+        let rest = Frontend { service: 0, pools: [Pool::default(); 2], ..*row };
+        all.insert(*key, (sharing[&row.service].clone(), rest, backends));
     }
     all
 }

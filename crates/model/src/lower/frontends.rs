@@ -37,8 +37,8 @@ impl Wanted {
     #[must_use]
     pub const fn reach(&self, spec: &Spec) -> [Reach; FRONTEND_SCOPES] {
         match self.kind {
-            FrontendKind::ClusterIp => [spec.internal; FRONTEND_SCOPES],
-            _ => [spec.external, Reach::Cluster],
+            FrontendKind::ClusterIp => [spec.policy.internal; FRONTEND_SCOPES],
+            _ => [spec.policy.external, Reach::Cluster],
         }
     }
 

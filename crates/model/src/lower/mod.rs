@@ -92,8 +92,12 @@ pub fn lower<'a>(
 }
 
 fn front(want: &Wanted, spec: &Spec) -> Front {
+    let mut row = want.row();
     let reach = (!want.is_marker()).then(|| want.reach(spec));
-    Front { key: want.key, reach, row: want.row() }
+    if reach.is_some() {
+        row.affinity_timeout = spec.policy.affinity;
+    }
+    Front { key: want.key, reach, row }
 }
 
 impl Group {

@@ -42,6 +42,23 @@ impl Meta {
         if self.namespace.is_empty() { "default" } else { &self.namespace }
     }
 
+    /// The value of an annotation of ours and its key: `shunt.io/NAME`, else Cilium's `service.cilium.io/NAME`.
+    #[must_use]
+    pub fn ours(&self, name: &str) -> Option<(String, &str)> {
+        let annotations = self.annotations.as_ref()?;
+        ["shunt.io", "service.cilium.io"].into_iter().find_map(|prefix| {
+            let key = format!("{prefix}/{name}");
+            let value = annotations.get(&key)?.trim();
+            Some((key, value))
+        })
+    }
+
+    /// The value of an annotation.
+    #[must_use]
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.as_ref()?.get(key).map(String::as_str)
+    }
+
     /// The value of a label.
     #[must_use]
     pub fn label(&self, key: &str) -> Option<&str> {

@@ -7,13 +7,15 @@
 mod address;
 mod hints;
 mod node;
+mod policy;
 mod service;
 mod slice;
 
 pub use address::refused;
 pub use hints::{Hinted, Hints, Zone};
 pub use node::NodeState;
-pub use service::{PortSpec, Reach, Spec, Vip};
+pub use policy::{Policy, Reach};
+pub use service::{PortSpec, Spec, Vip};
 pub use slice::{Endpoint, Slice, SlicePort, service_name};
 
 use shunt_common::Proto;

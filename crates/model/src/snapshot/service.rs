@@ -1,6 +1,6 @@
 //! A Service in compact form.
 
-use super::{Words, port_number, protocol, refused};
+use super::{Policy, Words, port_number, protocol, refused};
 use crate::Problem;
 use crate::objects::{self, Kind};
 use crate::store::Family;
@@ -23,22 +23,10 @@ pub struct Spec {
     pub vips: Box<[Vip]>,
     /// Ports, each name once.
     pub ports: Box<[PortSpec]>,
-    /// Which endpoints serve traffic from outside, `spec.externalTrafficPolicy`.
-    pub external: Reach,
-    /// Which endpoints serve the ClusterIPs, `spec.internalTrafficPolicy`.
-    pub internal: Reach,
+    /// How its traffic is treated.
+    pub policy: Policy,
     /// What was wrong.
     pub problems: Vec<Problem>,
-}
-
-/// Which endpoints a traffic policy reaches (KEP-2086).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
-pub enum Reach {
-    /// Those of the whole cluster, as far as topology hints allow.
-    #[default]
-    Cluster = 0,
-    /// Those on this node.
-    Local = 1,
 }
 
 /// An address from outside the cluster that a service answers on.
@@ -75,16 +63,14 @@ impl Spec {
         let mut read = Reader { name: service.metadata.key(), problems: Vec::new() };
         let cluster_ips = read.cluster_ips(spec);
         let vips = read.vips(service, kind);
-        let external = read.reach("externalTrafficPolicy", spec.external_traffic_policy.as_deref());
-        let internal = read.reach("internalTrafficPolicy", spec.internal_traffic_policy.as_deref());
+        let policy = Policy::new(service, &mut read);
         let ports = read.ports(spec, matches!(kind, "NodePort" | "LoadBalancer"), words);
         Some(Self {
             created: service.metadata.creation_timestamp.as_deref().map(Into::into),
             cluster_ips,
             vips,
             ports,
-            external,
-            internal,
+            policy,
             problems: read.problems,
         })
     }
@@ -101,13 +87,14 @@ fn headless(spec: &objects::ServiceSpec) -> bool {
     [first, spec.cluster_ip.as_ref()].into_iter().flatten().any(|ip| ip == "None")
 }
 
-struct Reader {
+/// Notes what is wrong on the way.
+pub(super) struct Reader {
     name: String,
     problems: Vec<Problem>,
 }
 
 impl Reader {
-    fn problem(&mut self, what: String, todo: &str) {
+    pub(super) fn problem(&mut self, what: String, todo: &str) {
         self.problems.push(Problem::new(Kind::Service, &self.name, what, todo));
     }
 
@@ -121,20 +108,6 @@ impl Reader {
             return None;
         }
         Some(addr)
-    }
-
-    fn reach(&mut self, field: &str, policy: Option<&str>) -> Reach {
-        match policy {
-            None | Some("" | "Cluster") => Reach::Cluster,
-            Some("Local") => Reach::Local,
-            Some(other) => {
-                self.problem(
-                    format!("spec.{field}: {other:?} is unknown"),
-                    "use Cluster or Local; Cluster is taken",
-                );
-                Reach::Cluster
-            }
-        }
     }
 
     fn cluster_ips(&mut self, spec: &objects::ServiceSpec) -> Box<[IpAddr]> {

@@ -58,6 +58,7 @@ prop_compose! {
         ports in prop::collection::vec((0..2u8, 80..83i64, 0..5i64, prop::bool::weighted(0.2)), 0..4),
         external_local in prop::bool::weighted(0.3),
         internal_local in prop::bool::weighted(0.3),
+        affinity in prop::option::weighted(0.2, 0..3i64),
     ) -> Service {
         let policy = |local| Some(if local { "Local".to_string() } else { "Cluster".into() });
         let ports = ports.into_iter().map(|(name, port, node, udp)| ServicePort {
@@ -88,6 +89,10 @@ prop_compose! {
                 ports: Some(ports),
                 external_traffic_policy: policy(external_local),
                 internal_traffic_policy: policy(internal_local),
+                session_affinity: affinity.map(|_| "ClientIP".into()),
+                session_affinity_config: affinity.map(|timeout| SessionAffinityConfig {
+                    client_ip: Some(ClientIpConfig { timeout_seconds: Some(timeout) }),
+                }),
             },
             status: ServiceStatus { load_balancer: Some(LoadBalancerStatus { ingress }) },
         }

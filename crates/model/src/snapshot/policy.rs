@@ -1,0 +1,97 @@
+//! How a service wants its traffic to be treated.
+
+use super::service::Reader;
+use crate::objects;
+
+/// Which endpoints a traffic policy reaches (KEP-2086).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub enum Reach {
+    /// Those of the whole cluster, as far as topology hints allow.
+    #[default]
+    Cluster = 0,
+    /// Those on this node.
+    Local = 1,
+}
+
+/// What a Service says beside where it answers.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Policy {
+    /// Which endpoints serve traffic from outside, `spec.externalTrafficPolicy`.
+    pub external: Reach,
+    /// Which endpoints serve the ClusterIPs, `spec.internalTrafficPolicy`.
+    pub internal: Reach,
+    /// Session affinity by client address: seconds since a client's last connection; zero for none.
+    pub affinity: u32,
+}
+
+/// What the API server fills in for `timeoutSeconds`.
+const AFFINITY_DEFAULT: u32 = 10_800;
+/// The most that it allows.
+const AFFINITY_MAX: u32 = 86_400;
+
+impl Policy {
+    /// From the API object; what makes no sense is a problem and its default holds.
+    pub(super) fn new(service: &objects::Service, read: &mut Reader) -> Self {
+        let spec = &service.spec;
+        Self {
+            external: reach(read, "externalTrafficPolicy", spec.external_traffic_policy.as_deref()),
+            internal: reach(read, "internalTrafficPolicy", spec.internal_traffic_policy.as_deref()),
+            affinity: affinity(read, service),
+        }
+    }
+}
+
+fn reach(read: &mut Reader, field: &str, policy: Option<&str>) -> Reach {
+    match policy {
+        None | Some("" | "Cluster") => Reach::Cluster,
+        Some("Local") => Reach::Local,
+        Some(other) => {
+            let what = format!("spec.{field}: {other:?} is unknown");
+            read.problem(what, "use Cluster or Local; Cluster is taken");
+            Reach::Cluster
+        }
+    }
+}
+
+fn affinity(read: &mut Reader, service: &objects::Service) -> u32 {
+    let spec = &service.spec;
+    let mut on = match spec.session_affinity.as_deref() {
+        None | Some("" | "None") => false,
+        Some("ClientIP") => true,
+        Some(other) => {
+            let what = format!("spec.sessionAffinity: {other:?} is unknown");
+            read.problem(what, "use ClientIP or None; None is taken");
+            false
+        }
+    };
+    if let Some((key, value)) = service.metadata.ours("affinity") {
+        match value {
+            "client-ip" => on = true,
+            // Cilium's words for affinity to a cluster of a mesh, of which there is only this one.
+            "" | "none" | "local" | "remote" => {}
+            other => read.problem(format!("annotation {key}: {other:?} is unknown"), "use client-ip or none"),
+        }
+    }
+    if !on {
+        return 0;
+    }
+    let config = spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref());
+    let mut timeout = AFFINITY_DEFAULT;
+    if let Some(seconds) = config.and_then(|c| c.timeout_seconds) {
+        let field = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
+        timeout = seconds_of(read, field, &seconds.to_string()).unwrap_or(timeout);
+    }
+    if let Some((key, text)) = service.metadata.ours("affinity-timeout") {
+        timeout = seconds_of(read, &format!("annotation {key}"), text).unwrap_or(timeout);
+    }
+    timeout
+}
+
+fn seconds_of(read: &mut Reader, at: &str, text: &str) -> Option<u32> {
+    let seconds = text.parse().ok().filter(|s| (1..=AFFINITY_MAX).contains(s));
+    if seconds.is_none() {
+        let todo = "correct it; the default of 10800 seconds is taken";
+        read.problem(format!("{at}: {text:?} is not in 1-{AFFINITY_MAX}"), todo);
+    }
+    seconds
+}
