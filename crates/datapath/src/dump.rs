@@ -8,6 +8,7 @@ use crate::attach::status;
 use crate::load::adopt_sizes;
 use crate::mapped::Arrays;
 use crate::pins::Pins;
+use crate::store::ranges::Ranges;
 use crate::store::rows;
 use crate::table::{self, Table};
 use crate::{Attachment, Clock, Error, MapSpec, Sizes, clock, sys};
@@ -16,6 +17,7 @@ use shunt_common::maps::{COUNTERS, DEVICES, FLOWS4, FLOWS6, FRONTENDS4, FRONTEND
 use shunt_common::{
     Backend, Counter, Device, Direction, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, Pool, Reason,
 };
+use shunt_model::store::RangeRef;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -77,6 +79,15 @@ impl Reader {
     /// As above.
     pub fn frontend6(&self, key: &FrontendKey<Ip6>) -> Result<Option<Frontend>, Error> {
         self.table(FRONTENDS6)?.get(key).map_err(Error::system("reading map frontends6"))
+    }
+
+    /// Every source range, in no order.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn source_ranges(&self) -> Result<Vec<RangeRef>, Error> {
+        let ranges = Ranges::new(|name| open_map(&self.pins, name))?;
+        ranges.all().map_err(Error::system("reading the maps of source ranges"))
     }
 
     /// Every used IPv4 backend, by id.

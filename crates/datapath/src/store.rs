@@ -2,15 +2,17 @@
 
 use crate::mapped::Arrays;
 use crate::{Error, Table, maps as specs};
-use shunt_common::maps::{BACKENDS4, BACKENDS6, FRONTENDS4, FRONTENDS6, POOL, POOL_LANES};
+use shunt_common::maps::{BACKENDS4, BACKENDS6, FRONTENDS4, FRONTENDS6, POOL, POOL_LANES, SOURCE_RANGES4};
 use shunt_common::{Backend, Frontend, FrontendKey, Ip4, Ip6, Pool, Scope};
 use shunt_model::store::{Actual, BackendRow, Capacity, Family, FrontendRef, MapError, MapStore, Op};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
+pub(crate) mod ranges;
 pub(crate) mod rows;
 
+use ranges::Ranges;
 use rows::Row;
 
 /// Frontends by system call, backends and pools through memory.
@@ -18,6 +20,7 @@ use rows::Row;
 pub struct KernelStore {
     frontends4: Table<FrontendKey<Ip4>, Frontend>,
     frontends6: Table<FrontendKey<Ip6>, Frontend>,
+    ranges: Ranges,
     arrays: Arrays,
 }
 
@@ -30,6 +33,7 @@ impl KernelStore {
         Ok(Self {
             frontends4: Table::new(map(FRONTENDS4)?, FRONTENDS4)?,
             frontends6: Table::new(map(FRONTENDS6)?, FRONTENDS6)?,
+            ranges: Ranges::new(map)?,
             arrays,
         })
     }
@@ -110,6 +114,8 @@ impl MapStore for KernelStore {
             Op::PutBackend { id, row } => self.put_backend(*id, row),
             Op::PutPool { pool, ids } => self.put_pool(*pool, ids),
             Op::PutFrontend { key, row } => self.put_frontend(key, row),
+            Op::PutRange(range) => self.ranges.put(range),
+            Op::DeleteRange(range) => self.ranges.delete(range),
             Op::DeleteFrontend { key } => self.delete_frontend(key),
             Op::DeleteBackend { family, id } => self.delete_backend(*family, *id),
         }
@@ -121,6 +127,7 @@ impl MapStore for KernelStore {
             backends6: rows::all(&self.arrays.backends6).collect(),
             ..Actual::default()
         };
+        actual.ranges.extend(self.ranges.all().map_err(kernel(SOURCE_RANGES4, "reading"))?);
         for (key, row) in self.frontends4.entries().map_err(kernel(FRONTENDS4, "reading"))? {
             self.slots(&row, &mut actual.slots);
             actual.frontends.insert(FrontendRef::V4(key), row);
@@ -137,6 +144,7 @@ impl MapStore for KernelStore {
             backends: self.arrays.backends4.elements().min(self.arrays.backends6.elements()),
             slots: self.arrays.pool.elements() * POOL_LANES as u32,
             frontends: self.frontends4.max_entries().min(self.frontends6.max_entries()),
+            ranges: self.ranges.max_entries(),
         }
     }
 }

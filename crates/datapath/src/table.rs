@@ -104,6 +104,28 @@ impl<K: Pod, V: Pod> Table<K, V> {
         unsafe { map::delete(self.fd.as_fd(), std::ptr::from_ref(key).cast()) }
     }
 
+    /// Every key, one system call each: for maps whose cursor in batches is a whole key, such as tries. A key that is
+    /// removed meanwhile may end the walk early.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn keys(&self) -> io::Result<Vec<K>> {
+        let mut keys: Vec<K> = Vec::new();
+        loop {
+            let mut next = MaybeUninit::<K>::uninit();
+            let from = keys.last().map_or(std::ptr::null(), |key| std::ptr::from_ref(key).cast());
+            // SAFETY: `from` is null or a key, `next` has room for one, both of the map's key size (checked in `new`).
+            if !unsafe { map::next_key(self.fd.as_fd(), from, next.as_mut_ptr().cast())? } {
+                return Ok(keys);
+            }
+            // SAFETY: the kernel wrote a key, and K is Pod.
+            keys.push(unsafe { next.assume_init() });
+            if keys.len() > self.max_entries as usize {
+                return Err(io::Error::other("the map changes faster than it can be read"));
+            }
+        }
+    }
+
     /// Walks a hash map from its beginning, `chunk` entries a system call.
     pub const fn walk(&self, chunk: u32) -> Walk<'_, K, V> {
         Walk { table: self, cursor: None, over: false, chunk }

@@ -1,7 +1,8 @@
 //! Which writes lead from what the maps hold to what they should hold.
 
 use crate::ledger::{Entries, Ledger};
-use crate::store::{Actual, BackendRow, Family, FrontendRef, Op};
+use crate::store::{Actual, BackendRow, Family, FrontendRef, Op, RangeRef};
+use ipnet::IpNet;
 use shunt_common::{Frontend, Pool};
 use std::collections::BTreeMap;
 
@@ -13,6 +14,8 @@ pub trait Known {
     fn holds(&self, family: Family, pool: Pool, ids: &[u32]) -> bool;
     /// The row of a frontend.
     fn frontend(&self, key: &FrontendRef) -> Option<Frontend>;
+    /// The source ranges of a service port.
+    fn sources(&self, service: u32, family: Family) -> Vec<IpNet>;
 }
 
 impl Known for Ledger {
@@ -24,6 +27,9 @@ impl Known for Ledger {
     }
     fn frontend(&self, key: &FrontendRef) -> Option<Frontend> {
         Ledger::frontend(self, key).copied()
+    }
+    fn sources(&self, service: u32, family: Family) -> Vec<IpNet> {
+        Ledger::sources(self, service, family).collect()
     }
 }
 
@@ -40,10 +46,15 @@ impl Known for Actual {
     fn frontend(&self, key: &FrontendRef) -> Option<Frontend> {
         self.frontends.get(key).copied()
     }
+    fn sources(&self, service: u32, family: Family) -> Vec<IpNet> {
+        let of = self.ranges.iter().filter(|r| r.service == service).map(|r| r.net);
+        of.filter(|net| Family::of(net.addr()) == family).collect()
+    }
 }
 
-/// The writes that make `want` true, in safe order: backends, then the pools that name them, then the frontends that
-/// make those visible. Writes nothing that is there already.
+/// The writes that make `want` true, in safe order: backends, then the pools that name them and the source ranges, then
+/// the frontends that make those visible. Ranges that count no more are removed by the reconciler after the last frontend
+/// that they counted for. Writes nothing that is there already.
 #[must_use]
 pub fn diff(known: &impl Known, family: Family, want: &Entries) -> Vec<Op> {
     // By id, so that a backend that stands in both scopes is written once.
@@ -52,6 +63,9 @@ pub fn diff(known: &impl Known, family: Family, want: &Entries) -> Vec<Op> {
     let mut ops: Vec<Op> = backends.map(|(id, row)| Op::PutBackend { id, row }).collect();
     let pools = want.pools.iter().filter(|(pool, ids)| !known.holds(family, *pool, ids));
     ops.extend(pools.map(|(pool, ids)| Op::PutPool { pool: *pool, ids: ids.clone() }));
+    let (service, had) = (want.service, known.sources(want.service, family));
+    let ranges = want.ranges.iter().filter(|net| !had.contains(net));
+    ops.extend(ranges.map(|net| Op::PutRange(RangeRef { service, net: *net })));
     let frontends = want.frontends.iter().filter(|(key, row)| known.frontend(key) != Some(*row));
     ops.extend(frontends.map(|(key, row)| Op::PutFrontend { key: *key, row: *row }));
     ops
@@ -62,6 +76,7 @@ pub fn diff(known: &impl Known, family: Family, want: &Entries) -> Vec<Op> {
 pub fn surplus(actual: &Actual, want: &Actual) -> Vec<Op> {
     let frontends = actual.frontends.keys().filter(|k| !want.frontends.contains_key(k));
     let mut ops: Vec<Op> = frontends.map(|key| Op::DeleteFrontend { key: *key }).collect();
+    ops.extend(actual.ranges.difference(&want.ranges).map(|range| Op::DeleteRange(*range)));
     let backend = |family| move |id: &u32| Op::DeleteBackend { family, id: *id };
     let gone4 = actual.backends4.keys().filter(|id| !want.backends4.contains_key(id));
     let gone6 = actual.backends6.keys().filter(|id| !want.backends6.contains_key(id));

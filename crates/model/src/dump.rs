@@ -59,12 +59,27 @@ pub fn backends(actual: &Actual) -> Vec<[String; 2]> {
         .collect()
 }
 
+/// Headings of [`source_ranges`].
+pub const SOURCE_RANGES: [&str; 2] = ["ID", "SOURCE RANGE"];
+
+/// `bpf lb list --source-ranges`: service ids with the ranges of clients that their frontends' flags speak of.
+#[must_use]
+pub fn source_ranges(actual: &Actual) -> Vec<[String; 2]> {
+    actual.ranges.iter().map(|r| [r.service.to_string(), r.net.to_string()]).collect()
+}
+
 /// The words for a frontend's row, such as `[ClusterIP, non-routable]`.
 #[must_use]
 pub fn flags(row: &Frontend) -> String {
     let mut words = vec![FrontendKind::from_number(row.kind).map_or("unknown", FrontendKind::name)];
     if row.pools[0] != row.pools[1] {
         words.push("two-scopes");
+    }
+    if row.flags & frontend_flag::SOURCE_RANGES != 0 {
+        words.push(match row.flags & frontend_flag::SOURCE_DENY {
+            0 => "check source-range",
+            _ => "deny source-range",
+        });
     }
     if row.affinity_timeout != 0 {
         words.push("sessionAffinity");

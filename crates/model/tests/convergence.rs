@@ -15,8 +15,10 @@ use shunt_model::store::{Actual, BackendRow, Capacity, Family, FrontendRef, Op};
 use shunt_model::{MapStore, Model, Options, Usage};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A frontend without ids: who shares its service id, its row without id and pools, its backends by scope.
-type Meaning = BTreeMap<FrontendRef, (BTreeSet<FrontendRef>, Frontend, [Vec<BackendRow>; 2])>;
+/// A frontend without ids: who shares its service id and their source ranges, its row without id and pools, its backends
+/// by scope.
+type Meaning =
+    BTreeMap<FrontendRef, (BTreeSet<FrontendRef>, BTreeSet<ipnet::IpNet>, Frontend, [Vec<BackendRow>; 2])>;
 
 fn meaning(actual: &Actual) -> Meaning {
     let mut sharing: BTreeMap<u32, BTreeSet<FrontendRef>> = BTreeMap::new();
@@ -38,7 +40,8 @@ fn meaning(actual: &Actual) -> Meaning {
             rows
         });
         let rest = Frontend { service: 0, pools: [Pool::default(); 2], ..*row };
-        all.insert(*key, (sharing[&row.service].clone(), rest, backends));
+        let ranges = actual.ranges.iter().filter(|r| r.service == row.service).map(|r| r.net).collect();
+        all.insert(*key, (sharing[&row.service].clone(), ranges, rest, backends));
     }
     all
 }
@@ -86,6 +89,8 @@ fn assert_no_leak(cluster: &mut Cluster) {
         backends4: actual.backends4.len(),
         backends6: actual.backends6.len(),
         slots: actual.slots.len(),
+        ranges4: actual.ranges.iter().filter(|r| r.net.addr().is_ipv4()).count(),
+        ranges6: actual.ranges.iter().filter(|r| r.net.addr().is_ipv6()).count(),
     };
     assert_eq!(cluster.model.usage(), used);
     assert_eq!(cluster.model.actual(), actual);
@@ -175,8 +180,9 @@ proptest! {
         backends in 2..12u32,
         slots in 1..16u32,
         frontends in 1..12u32,
+        ranges in 0..6u32,
     ) {
-        let small = Capacity { backends, slots, frontends };
+        let small = Capacity { backends, slots, frontends, ranges };
         let mut cluster = Cluster::with_capacity(Options::new(NODE), small);
         for event in &events {
             happen(&mut cluster, event);
@@ -201,7 +207,7 @@ proptest! {
     #[test]
     fn whatever_else_writes_to_the_maps_verify_repairs(
         events in prop::collection::vec(event(), 10..40),
-        damage in prop::collection::vec((0..4u8, any::<prop::sample::Index>()), 1..6),
+        damage in prop::collection::vec((0..6u8, any::<prop::sample::Index>()), 1..6),
     ) {
         let mut cluster = Cluster::new(Options::new(NODE));
         events.iter().for_each(|e| happen(&mut cluster, e));

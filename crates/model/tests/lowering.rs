@@ -91,6 +91,8 @@ fn entries() -> Entries {
     let pool = Pool { offset: 0, len: 2 };
     let row = |f: &Front| (f.key, Frontend { service: 1, pools: [pool; 2], ..f.row });
     Entries {
+        service: 1,
+        ranges: vec!["10.0.0.0/8".parse().unwrap()],
         backends,
         pools: vec![(pool, vec![1, 2])],
         frontends: groups[0].frontends.iter().map(row).collect(),
@@ -99,16 +101,19 @@ fn entries() -> Entries {
 }
 
 #[test]
-fn writes_come_in_the_order_backends_pool_frontends() {
+fn writes_come_in_the_order_backends_pool_source_ranges_frontends() {
     let ops = diff(&Actual::default(), Family::V4, &entries());
     let step = |op: &Op| match op {
         Op::PutBackend { .. } => 0,
         Op::PutPool { .. } => 1,
-        Op::PutFrontend { .. } => 2,
-        Op::DeleteFrontend { .. } | Op::DeleteBackend { .. } => panic!("nothing is there to be removed"),
+        Op::PutRange(_) => 2,
+        Op::PutFrontend { .. } => 3,
+        Op::DeleteFrontend { .. } | Op::DeleteRange(_) | Op::DeleteBackend { .. } => {
+            panic!("nothing is there to be removed")
+        }
     };
     let steps: Vec<i32> = ops.iter().map(step).collect();
-    assert_eq!(steps, [0, 0, 1, 2, 2, 2]);
+    assert_eq!(steps, [0, 0, 1, 2, 3, 3, 3]);
 }
 
 #[test]
@@ -121,6 +126,7 @@ fn what_is_there_already_is_not_written_and_what_is_too_much_goes_frontends_firs
                 actual.backends4.insert(id, row);
             }
             Op::PutPool { pool, ids } => actual.slots.extend((pool.offset..).zip(ids)),
+            Op::PutRange(range) => _ = actual.ranges.insert(range),
             Op::PutFrontend { key, row } => {
                 actual.frontends.insert(key, row);
             }
@@ -133,6 +139,11 @@ fn what_is_there_already_is_not_written_and_what_is_too_much_goes_frontends_firs
     let mut less = actual.clone();
     less.frontends.remove(&key);
     less.backends4.remove(&2);
+    less.ranges.clear();
+    let range = *actual.ranges.first().unwrap();
     let ops = surplus(&actual, &less);
-    assert_eq!(ops, [Op::DeleteFrontend { key }, Op::DeleteBackend { family: Family::V4, id: 2 }]);
+    assert_eq!(
+        ops,
+        [Op::DeleteFrontend { key }, Op::DeleteRange(range), Op::DeleteBackend { family: Family::V4, id: 2 }]
+    );
 }

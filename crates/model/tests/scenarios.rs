@@ -2,7 +2,7 @@
 //!
 //! A line `>>> verb args` begins a step; the lines up to the next one are its body. Steps: `apply` (YAML documents),
 //! `delete KIND NAMESPACE/NAME`, `relist`, `restart` (the agent dies, another reads the maps back, nothing is listed yet),
-//! `node-ports ADDR...`, `external-cluster-ip`; and to look: `dump` (`bpf lb list`), `backends`, `problems`, `status`.
+//! `node-ports ADDR...`, `external-cluster-ip`; and to look: `dump` (`bpf lb list`), `backends`, `source-ranges`, `problems`, `status`.
 
 // A test that cannot go on should say where.
 #![allow(clippy::unwrap_used)]
@@ -82,6 +82,9 @@ fn perform(cluster: &mut Cluster, command: &str, body: &str) -> Option<String> {
         }
         "dump" => return Some(dump::table(&dump::SERVICES, &dump::services(&actual(cluster)))),
         "backends" => return Some(dump::table(&dump::BACKENDS, &dump::backends(&actual(cluster)))),
+        "source-ranges" => {
+            return Some(dump::table(&dump::SOURCE_RANGES, &dump::source_ranges(&actual(cluster))));
+        }
         "problems" => return Some(problems(cluster)),
         "status" => return Some(status(cluster)),
         other => panic!("no step {other:?}"),

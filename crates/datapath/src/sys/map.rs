@@ -46,6 +46,15 @@ pub(crate) unsafe fn delete(fd: BorrowedFd<'_>, key: *const u8) -> io::Result<bo
     found(unsafe { bpf(Cmd::MapDelete, &mut Element::new(fd, key, std::ptr::null_mut())) })
 }
 
+/// Copies the key after `key` (the first for a null one) to `next`; `false` at the end.
+///
+/// # Safety
+/// `key`, where not null, and `next` must be good for the map's key size.
+pub(crate) unsafe fn next_key(fd: BorrowedFd<'_>, key: *const u8, next: *mut u8) -> io::Result<bool> {
+    // SAFETY: the pointers are promised by the caller; the kernel writes the next key where a value would be.
+    found(unsafe { bpf(Cmd::MapNextKey, &mut Element::new(fd, key, next)) })
+}
+
 fn found(answer: io::Result<i32>) -> io::Result<bool> {
     match answer {
         Ok(_) => Ok(true),

@@ -17,6 +17,7 @@ enum Cmd {
     MapLookup = 1,
     MapUpdate = 2,
     MapDelete = 3,
+    MapNextKey = 4,
     ObjPin = 6,
     ObjGet = 7,
     ProgTestRun = 10,

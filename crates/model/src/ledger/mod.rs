@@ -18,9 +18,10 @@ pub use quarantine::Quarantine;
 pub use service_ids::ServiceIds;
 pub use space::Space;
 
-use crate::store::{Actual, BackendRow, Capacity, Family, FrontendRef, Op};
+use crate::store::{Actual, BackendRow, Capacity, Family, FrontendRef, Op, RangeRef};
+use ipnet::{IpNet, Ipv4Net};
 use shunt_common::{Frontend, Ip4, Ip6, Pool};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A written range of pool slots.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub struct Ledger {
     ranges: HashMap<u32, Range>,
     /// Backends that a service port keeps beside its pools, by service id and family; no entry for none.
     kept: HashMap<(u32, Family), Box<[u32]>>,
+    /// Source ranges.
+    sources: BTreeSet<RangeRef>,
     space: Space,
     backends4: Backends<Ip4>,
     backends6: Backends<Ip6>,
@@ -59,6 +62,7 @@ impl Ledger {
             rows: BTreeMap::new(),
             ranges: HashMap::new(),
             kept: HashMap::new(),
+            sources: BTreeSet::new(),
             space: Space::new(capacity.slots),
             backends4: Backends::new(capacity.backends),
             backends6: Backends::new(capacity.backends),
@@ -123,6 +127,17 @@ impl Ledger {
                 self.name_row(row);
                 if let Some(old) = self.rows.insert(*key, *row) {
                     self.unname_row(&old);
+                }
+            }
+            Op::PutRange(range) => {
+                if self.sources.insert(*range) {
+                    // An id rests only when its ranges are gone too.
+                    self.services.named(range.service);
+                }
+            }
+            Op::DeleteRange(range) => {
+                if self.sources.remove(range) {
+                    self.services.unnamed(range.service, self.batch);
                 }
             }
             Op::DeleteFrontend { key } => {
@@ -206,7 +221,16 @@ impl Ledger {
             backends4: self.backends4.rows().map(|(id, r)| (id, *r)).collect(),
             backends6: self.backends6.rows().map(|(id, r)| (id, *r)).collect(),
             slots,
+            ranges: self.sources.clone(),
         }
+    }
+
+    /// The source ranges of a service port.
+    pub fn sources(&self, service: u32, family: Family) -> impl Iterator<Item = IpNet> {
+        let least = IpNet::V4(Ipv4Net::default());
+        let from = self.sources.range(RangeRef { service, net: least }..);
+        let of = from.take_while(move |r| r.service == service).map(|r| r.net);
+        of.filter(move |net| Family::of(net.addr()) == family)
     }
 
     /// How much is given out, for metrics and for tests that look for leaks.
@@ -219,6 +243,8 @@ impl Ledger {
             backends4: self.backends4.taken(),
             backends6: self.backends6.taken(),
             slots: self.space.taken(),
+            ranges4: self.sources.iter().filter(|r| r.net.addr().is_ipv4()).count(),
+            ranges6: self.sources.iter().filter(|r| r.net.addr().is_ipv6()).count(),
         }
     }
 
@@ -290,4 +316,8 @@ pub struct Usage {
     pub backends6: usize,
     /// Pool slots.
     pub slots: usize,
+    /// Rows in `source_ranges4`.
+    pub ranges4: usize,
+    /// Rows in `source_ranges6`.
+    pub ranges6: usize,
 }

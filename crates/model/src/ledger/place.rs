@@ -3,11 +3,16 @@
 use super::{Ledger, Range};
 use crate::lower::{Group, REACHES, Target};
 use crate::store::{BackendRow, Family, FrontendRef, MapError};
+use ipnet::IpNet;
 use shunt_common::{Frontend, Pool, maps};
 
 /// The entries that one group asks for, in the order in which they may be written.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Entries {
+    /// Service id.
+    pub service: u32,
+    /// Source ranges of the service port in this family.
+    pub ranges: Vec<IpNet>,
     /// Backends by id.
     pub backends: Vec<(u32, BackendRow)>,
     /// Ranges and their ids, which ascend: the programs look for one by halving.
@@ -28,7 +33,7 @@ impl Ledger {
     /// # Errors
     /// [`MapError::Full`] when the maps have no room; nothing stays taken.
     pub fn place(&mut self, service: u32, group: &Group) -> Result<Entries, PlaceError> {
-        let mut entries = Entries::default();
+        let mut entries = Entries { service, ranges: group.ranges.clone(), ..Entries::default() };
         match self.place_pools(group, &mut entries) {
             Ok(pools) => {
                 for front in &group.frontends {

@@ -16,6 +16,10 @@ impl Ledger {
         for (id, row) in &actual.backends6 {
             self.backends6.restore(*id, *row);
         }
+        for range in &actual.ranges {
+            self.sources.insert(*range);
+            self.services.named(range.service);
+        }
         for (key, row) in &actual.frontends {
             let mut row: Frontend = *row;
             for pool in &mut row.pools {

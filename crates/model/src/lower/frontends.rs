@@ -19,7 +19,7 @@ pub struct Wanted {
     /// Index in [`Spec::ports`].
     pub port: u16,
     /// Bits of [`frontend_flag`].
-    pub flags: u8,
+    pub flags: u16,
 }
 
 impl Wanted {
@@ -63,8 +63,10 @@ pub struct Env<'a> {
 
 /// Every frontend that a service may ask for, each key once, and what was refused.
 #[must_use]
-pub fn wanted(name: &str, spec: &Spec, env: &Env<'_>) -> (Vec<Wanted>, Vec<Problem>) {
-    let mut out = Collector { name, found: Vec::new(), ports: HashMap::new(), problems: Vec::new() };
+pub fn wanted<'a>(name: &'a str, spec: &Spec, env: &'a Env<'a>) -> (Vec<Wanted>, Vec<Problem>) {
+    let limited = Family::ALL.map(|family| source_flags(spec, env, family));
+    let mut out =
+        Collector { name, env, limited, found: Vec::new(), ports: HashMap::new(), problems: Vec::new() };
     for addr in spec.cluster_ips.iter().filter(|addr| env.node.owns(**addr)) {
         // Its ports would hide the node's own ssh, kubelet or API server.
         let what = format!("spec.clusterIPs: {addr} is an address of this node");
@@ -75,7 +77,7 @@ pub fn wanted(name: &str, spec: &Spec, env: &Env<'_>) -> (Vec<Wanted>, Vec<Probl
         for addr in spec.cluster_ips.iter().filter(|addr| !env.node.owns(**addr)) {
             out.add(*addr, port, index, FrontendKind::ClusterIp, flags);
         }
-        node_ports(&mut out, spec, port, index, env);
+        node_ports(&mut out, spec, port, index);
     }
     for vip in &spec.vips {
         if let Some((what, todo)) = refused(*vip, env) {
@@ -96,7 +98,8 @@ pub fn wanted(name: &str, spec: &Spec, env: &Env<'_>) -> (Vec<Wanted>, Vec<Probl
     (out.found, out.problems)
 }
 
-fn node_ports(out: &mut Collector<'_>, spec: &Spec, port: &PortSpec, index: u16, env: &Env<'_>) {
+fn node_ports(out: &mut Collector<'_>, spec: &Spec, port: &PortSpec, index: u16) {
+    let env = out.env;
     let number = port.node_port;
     if number == 0 || !env.options.node_port.enabled {
         return;
@@ -131,8 +134,26 @@ fn refused(vip: Vip, env: &Env<'_>) -> Option<(String, &'static str)> {
     Some((format!("lies in the pod CIDR {cidr}"), TODO))
 }
 
+/// What a family's frontends say of source ranges.
+fn source_flags(spec: &Spec, env: &Env<'_>, family: Family) -> u32 {
+    let Some(sources) = spec.policy.sources.as_ref().filter(|s| s.of(family).is_some()) else { return 0 };
+    let primary = env.node.primary.iter().find(|a| Family::of(**a) == family);
+    let mut flags = frontend_flag::SOURCE_RANGES;
+    if sources.deny {
+        flags |= frontend_flag::SOURCE_DENY;
+    }
+    // The address that the node's sockets have unless they ask for another, as kube-proxy takes it.
+    if primary.is_some_and(|addr| sources.admit(*addr)) {
+        flags |= frontend_flag::NODE_ALLOWED;
+    }
+    flags
+}
+
 struct Collector<'a> {
     name: &'a str,
+    env: &'a Env<'a>,
+    /// Flags of limited frontends by family.
+    limited: [u32; 2],
     found: Vec<Wanted>,
     /// The port of each key found.
     ports: HashMap<FrontendRef, u16>,
@@ -140,6 +161,15 @@ struct Collector<'a> {
 }
 
 impl Collector<'_> {
+    /// Source ranges are the load balancer's; whoever reaches the other addresses is limited only when asked for.
+    fn source_flags(&self, kind: FrontendKind, family: Family) -> u32 {
+        let limited = match kind {
+            FrontendKind::LoadBalancer => true,
+            FrontendKind::NodePort | FrontendKind::ExternalIp => self.env.options.source_ranges_for_all,
+            FrontendKind::ClusterIp | FrontendKind::HostPort => false,
+        };
+        if limited { self.limited[family as usize] } else { 0 }
+    }
     fn add(&mut self, addr: IpAddr, port: &PortSpec, index: u16, kind: FrontendKind, flags: u32) {
         let key = FrontendRef::new(addr, port.port, port.proto);
         match self.ports.get(&key) {
@@ -148,8 +178,12 @@ impl Collector<'_> {
             }
             Some(_) => {}
             None => {
+                let flags = match flags & frontend_flag::MARKER {
+                    0 => flags | self.source_flags(kind, key.family()),
+                    _ => flags,
+                };
                 self.ports.insert(key, index);
-                self.found.push(Wanted { key, kind, port: index, flags: flags as u8 });
+                self.found.push(Wanted { key, kind, port: index, flags: flags as u16 });
             }
         }
     }

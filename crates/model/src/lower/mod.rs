@@ -10,6 +10,7 @@ pub use pools::Target;
 
 use crate::snapshot::{NodeState, PortSpec, Reach, Slice, Spec, Zone};
 use crate::store::{Family, FrontendRef};
+use ipnet::IpNet;
 use shunt_common::{FRONTEND_SCOPES, Frontend, frontend_flag};
 
 /// What one port of a service asks for in one family: its frontends, which share a service id, and the pools that they
@@ -25,6 +26,8 @@ pub struct Group {
     /// Backends beside those in the pools: a flow that one was picked for lives on for as long as its endpoint is ready
     /// or on its way out.
     pub others: Vec<Target>,
+    /// The source ranges that the frontends' flags speak of.
+    pub ranges: Vec<IpNet>,
     /// The frontends.
     pub frontends: Vec<Front>,
     /// An empty pool leaves the last one that had backends.
@@ -76,11 +79,14 @@ pub fn lower<'a>(
             if frontends.is_empty() {
                 continue;
             }
+            let limited = frontends.iter().any(|f| f.row.flags & frontend_flag::SOURCE_RANGES != 0);
+            let sources = spec.policy.sources.as_ref().filter(|_| limited);
             let mut group = Group {
                 port: index,
                 family,
                 pools: Default::default(),
                 others: Vec::new(),
+                ranges: sources.and_then(|s| s.of(family)).unwrap_or_default(),
                 frontends,
                 keep_last: name == API_SERVER,
             };

@@ -17,8 +17,9 @@ use crate::claims::Claims;
 use crate::ledger::{Ledger, Usage};
 use crate::objects::Kind;
 use crate::snapshot::{NodeState, ServiceName, Words};
-use crate::store::{Actual, Capacity, FrontendRef};
+use crate::store::{Actual, Capacity, Family, FrontendRef};
 use entry::Entry;
+use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct Options {
     pub external_cluster_ip: bool,
     /// `loadBalancer.serviceTopology`: topology hints of endpoints count.
     pub service_topology: bool,
+    /// `bpf.lbSourceRangeAllTypes`: source ranges hold for NodePorts and external IPs too.
+    pub source_ranges_for_all: bool,
     /// NodePorts.
     pub node_port: NodePortOptions,
 }
@@ -55,6 +58,7 @@ impl Options {
             external_cluster_ip: false,
             // kube-proxy has it on, and no switch for it.
             service_topology: true,
+            source_ranges_for_all: false,
             node_port,
         }
     }
@@ -84,6 +88,8 @@ pub struct Model {
     orphans: BTreeSet<FrontendRef>,
     /// Orphans whose removal failed.
     stuck: BTreeSet<FrontendRef>,
+    /// Service ports that may have source ranges beside these, which count no more.
+    loose: BTreeMap<(u32, Family), Vec<IpNet>>,
     /// Relist round of each kind; zero until its first list is complete.
     rounds: [Round; 3],
     /// Rows that were read back have been compared with what is asked for.
@@ -117,6 +123,7 @@ impl Model {
             failed: BTreeSet::new(),
             orphans: BTreeSet::new(),
             stuck: BTreeSet::new(),
+            loose: BTreeMap::new(),
             rounds: [Round::default(); 3],
             swept: false,
         }
@@ -126,6 +133,8 @@ impl Model {
     /// event. Nothing of it is changed or removed before every kind has been listed once.
     pub fn restore(&mut self, actual: &Actual) {
         self.ledger.restore(actual);
+        let services = actual.ranges.iter().map(|r| (r.service, Family::of(r.net.addr())));
+        self.loose = services.map(|key| (key, Vec::new())).collect();
     }
 
     /// Whether every kind has been listed once.

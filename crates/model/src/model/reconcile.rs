@@ -6,7 +6,7 @@ use crate::diff::diff;
 use crate::lower::{Group, Here, lower};
 use crate::objects::Kind;
 use crate::snapshot::ServiceName;
-use crate::store::{Family, FrontendRef, MapError, MapStore, Op};
+use crate::store::{Family, FrontendRef, MapError, MapStore, Op, RangeRef};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -58,9 +58,10 @@ impl Model {
             self.reconcile_service(&name, store, &mut report);
         }
         self.remove_orphans(store, &mut report);
+        self.remove_loose(store, &mut report);
         let failed_removals = self.remove_idle(store, &mut report);
         report.removals_due = self.ledger.idle_backends() - failed_removals;
-        report.retries_due = self.failed.len() + self.stuck.len() + failed_removals;
+        report.retries_due = self.failed.len() + self.stuck.len() + self.loose.len() + failed_removals;
         report
     }
 
@@ -76,6 +77,7 @@ impl Model {
         !self.stale.is_empty()
             || !self.dirty.is_empty()
             || !self.orphans.is_empty()
+            || !self.loose.is_empty()
             || (self.is_synced() && !self.swept)
             || self.ledger.idle_backends() > 0
     }
@@ -135,7 +137,12 @@ impl Model {
                 let mut of_family = groups.iter().filter(|g| g.family == family);
                 ports.is_some_and(|p| of_family.any(|g| p[g.port].name == *port))
             };
-            Family::ALL.into_iter().filter(|f| !alive(*f)).for_each(|f| ledger.keep(*id, f, &[]));
+            for family in Family::ALL.into_iter().filter(|f| !alive(*f)) {
+                ledger.keep(*id, family, &[]);
+                if ledger.sources(*id, family).next().is_some() {
+                    self.loose.insert((*id, family), Vec::new());
+                }
+            }
         }
         let (kept, gone) =
             std::mem::take(&mut entry.ids).into_iter().partition(|(port, _)| used.contains(&**port));
@@ -153,6 +160,7 @@ impl Model {
         report: &mut Report,
     ) -> Result<(), MapError> {
         let service = self.service_id(name, group)?;
+        self.loose.remove(&(service, group.family));
         let entries = self.ledger.place(service, group)?;
         let mut result = Ok(());
         for op in diff(&self.ledger, group.family, &entries) {
@@ -170,6 +178,10 @@ impl Model {
             kept.dedup();
         }
         self.ledger.keep(service, group.family, &kept);
+        let surplus = |net| !entries.ranges.contains(&net);
+        if result.is_ok() && self.ledger.sources(service, group.family).any(surplus) {
+            self.loose.insert((service, group.family), entries.ranges);
+        }
         result
     }
 
@@ -199,6 +211,24 @@ impl Model {
             if let Err(error) = self.apply(store, &Op::DeleteFrontend { key }, report) {
                 self.stuck.insert(key);
                 report.failed.push(Failure { object: frontend_name(&key), error });
+            }
+        }
+    }
+
+    /// Removes source ranges that count no more, once no frontend can be left that they counted for. So, while ranges
+    /// change, a client that may enter before and after may enter, and one that may not before nor after may not.
+    fn remove_loose(&mut self, store: &mut dyn MapStore, report: &mut Report) {
+        if !self.stuck.is_empty() {
+            return;
+        }
+        for ((service, family), count) in std::mem::take(&mut self.loose) {
+            let surplus: Vec<_> =
+                self.ledger.sources(service, family).filter(|net| !count.contains(net)).collect();
+            for net in surplus {
+                if let Err(error) = self.apply(store, &Op::DeleteRange(RangeRef { service, net }), report) {
+                    report.failed.push(Failure { object: format!("source range {net}"), error });
+                    self.loose.insert((service, family), count.clone());
+                }
             }
         }
     }

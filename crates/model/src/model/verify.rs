@@ -22,6 +22,7 @@ impl Model {
             let same = (pool.offset..).zip(ids).all(|(slot, id)| actual.slots.get(&slot) == Some(id));
             (!same).then(|| Op::PutPool { pool, ids: ids.to_vec() })
         }));
+        ops.extend(want.ranges.difference(&actual.ranges).map(|range| Op::PutRange(*range)));
         let rows = want
             .frontends
             .iter()

@@ -40,6 +40,9 @@ pub struct ServiceSpec {
     /// `Cluster` (when absent) or `Local`: which endpoints serve the ClusterIP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub internal_traffic_policy: Option<String>,
+    /// Who may use the load balancer's addresses; everybody when there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_balancer_source_ranges: Option<Vec<String>>,
     /// `None` (when absent) or `ClientIP`: whether a client is given the same endpoint again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_affinity: Option<String>,

@@ -10,6 +10,7 @@ mod node;
 mod policy;
 mod service;
 mod slice;
+mod sources;
 
 pub use address::refused;
 pub use hints::{Hinted, Hints, Zone};
@@ -17,6 +18,7 @@ pub use node::NodeState;
 pub use policy::{Policy, Reach};
 pub use service::{PortSpec, Spec, Vip};
 pub use slice::{Endpoint, Slice, SlicePort, service_name};
+pub use sources::Sources;
 
 use shunt_common::Proto;
 use std::collections::{HashMap, HashSet};

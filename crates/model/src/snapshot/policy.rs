@@ -1,5 +1,6 @@
 //! How a service wants its traffic to be treated.
 
+use super::Sources;
 use super::service::Reader;
 use crate::objects;
 
@@ -22,6 +23,8 @@ pub struct Policy {
     pub internal: Reach,
     /// Session affinity by client address: seconds since a client's last connection; zero for none.
     pub affinity: u32,
+    /// Who may use the load balancer's addresses; `None` for everybody.
+    pub sources: Option<Box<Sources>>,
 }
 
 /// What the API server fills in for `timeoutSeconds`.
@@ -37,6 +40,7 @@ impl Policy {
             external: reach(read, "externalTrafficPolicy", spec.external_traffic_policy.as_deref()),
             internal: reach(read, "internalTrafficPolicy", spec.internal_traffic_policy.as_deref()),
             affinity: affinity(read, service),
+            sources: Sources::new(service, read),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The maps in memory, with the checks that a kernel and a packet would make.
 
-use super::{Actual, BackendRow, Capacity, Family, FrontendRef, MapError, MapStore, Op};
-use shunt_common::{Frontend, Pool, maps};
+use super::{Actual, BackendRow, Capacity, Family, FrontendRef, MapError, MapStore, Op, RangeRef};
+use shunt_common::{Frontend, Pool, frontend_flag, maps};
 use std::collections::BTreeMap;
 
 /// Maps in memory: for tests, and for `--dry-run`.
@@ -73,6 +73,40 @@ impl MemoryStore {
         }
     }
 
+    /// Without its last range a service that limits its clients would shut out, or let in, whom it should not: ranges go
+    /// only after the frontends that they count for have changed. One of several may go any time.
+    fn check_range_unseen(&self, range: &RangeRef) {
+        let family = Family::of(range.net.addr());
+        let mut left = self.actual.ranges.iter().filter(|r| r.service == range.service && *r != range);
+        if left.any(|r| Family::of(r.net.addr()) == family) {
+            return;
+        }
+        for (key, row) in self.actual.frontends.iter().filter(|(k, _)| k.family() == family) {
+            let limited = row.flags & frontend_flag::SOURCE_RANGES != 0;
+            let denies = row.flags & frontend_flag::SOURCE_DENY != 0;
+            assert!(
+                row.service != range.service || !limited || !denies,
+                "{range:?} is removed under {key:?}"
+            );
+        }
+    }
+
+    fn put_range(&mut self, range: RangeRef) -> Result<(), MapError> {
+        assert!(
+            range.service != 0 && range.net == range.net.trunc(),
+            "a range has a service and a canonical net"
+        );
+        let family = Family::of(range.net.addr());
+        let rows = self.actual.ranges.iter().filter(|r| Family::of(r.net.addr()) == family).count();
+        if !self.actual.ranges.contains(&range) && rows >= self.capacity.ranges as usize {
+            let map = if family == Family::V4 { maps::SOURCE_RANGES4 } else { maps::SOURCE_RANGES6 };
+            let max = self.capacity.ranges;
+            return Err(MapError::Full { map, max, key: "bpf.lbSourceRangeMapMax" });
+        }
+        self.actual.ranges.insert(range);
+        Ok(())
+    }
+
     fn full(map: &'static str, max: u32) -> MapError {
         MapError::Full { map, max, key: "bpf.lbMapMax" }
     }
@@ -123,6 +157,13 @@ impl MapStore for MemoryStore {
             Op::PutBackend { id, row } => self.put_backend(*id, *row)?,
             Op::PutPool { pool, ids } => self.put_pool(*pool, ids)?,
             Op::PutFrontend { key, row } => self.put_frontend(*key, *row)?,
+            Op::PutRange(range) => self.put_range(*range)?,
+            Op::DeleteRange(range) => {
+                if self.checked {
+                    self.check_range_unseen(range);
+                }
+                self.actual.ranges.remove(range);
+            }
             Op::DeleteFrontend { key } => _ = self.actual.frontends.remove(key),
             Op::DeleteBackend { family, id } => {
                 if self.checked {

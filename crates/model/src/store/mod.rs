@@ -7,8 +7,9 @@ mod memory;
 pub use faulty::Faulty;
 pub use memory::MemoryStore;
 
+use ipnet::IpNet;
 use shunt_common::{Backend, Frontend, FrontendKey, Ip4, Ip6, Pool};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// IP family. Backend ids count separately in each.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -37,6 +38,15 @@ pub enum BackendRow {
     V6(Backend<Ip6>),
 }
 
+/// A row of `source_ranges4` or `source_ranges6`: a range of clients of a service port.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RangeRef {
+    /// Service id.
+    pub service: u32,
+    /// The range, without bits beyond its prefix.
+    pub net: IpNet,
+}
+
 /// One write to the maps. Ops come in an order that is safe to stop after any of them: backends before the pool
 /// that names them, the pool before the frontend that makes it visible, deletes the other way round.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,6 +65,8 @@ pub enum Op {
         /// Backend ids, one for each slot.
         ids: Vec<u32>,
     },
+    /// Writes a source range, before the frontend whose flags say that it counts.
+    PutRange(RangeRef),
     /// Writes a frontend's row: the one step that packets see.
     PutFrontend {
         /// Its key.
@@ -67,6 +79,8 @@ pub enum Op {
         /// Its key.
         key: FrontendRef,
     },
+    /// Removes a source range, after the frontends that it counted for; fine when it is not there.
+    DeleteRange(RangeRef),
     /// Zeroes a backend's row.
     DeleteBackend {
         /// Which array.
@@ -87,6 +101,8 @@ pub struct Actual {
     pub backends6: BTreeMap<u32, Backend<Ip6>>,
     /// The pool slots that the frontends name, by slot.
     pub slots: BTreeMap<u32, u32>,
+    /// All source ranges.
+    pub ranges: BTreeSet<RangeRef>,
 }
 
 /// Why a write or a dump failed.
@@ -123,6 +139,8 @@ pub struct Capacity {
     pub slots: u32,
     /// Rows in each `frontends` map.
     pub frontends: u32,
+    /// Rows in each `source_ranges` map.
+    pub ranges: u32,
 }
 
 /// The maps, or something that stands for them. Each op is idempotent: applying it twice is applying it once.

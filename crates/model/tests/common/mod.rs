@@ -8,13 +8,13 @@ use shunt_common::{BackendState, Frontend, Pool, Proto};
 use shunt_model::objects::{
     Endpoint, EndpointPort, EndpointSlice, Kind, Meta, Node, Service, ServicePort, ServiceSpec,
 };
-use shunt_model::store::{Actual, BackendRow, Capacity, Faulty, MemoryStore, Op};
+use shunt_model::store::{Actual, BackendRow, Capacity, Faulty, MemoryStore, Op, RangeRef};
 use shunt_model::{MapStore, Model, Options, Report};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 pub const NODE: &str = "node-1";
-pub const CAPACITY: Capacity = Capacity { backends: 512, slots: 4096, frontends: 512 };
+pub const CAPACITY: Capacity = Capacity { backends: 512, slots: 4096, frontends: 512, ranges: 64 };
 
 /// An object of any kind.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,6 +152,7 @@ pub fn unchecked(actual: &Actual) -> MemoryStore {
     for (slot, id) in &actual.slots {
         put(Op::PutPool { pool: Pool { offset: *slot, len: 1 }, ids: vec![*id] });
     }
+    actual.ranges.iter().for_each(|range| put(Op::PutRange(*range)));
     actual.frontends.iter().for_each(|(key, row)| put(Op::PutFrontend { key: *key, row: *row }));
     store
 }
@@ -165,6 +166,10 @@ pub fn damage(store: &mut MemoryStore, what: u8, at: usize) {
         (1, Some(key)) => {
             Op::PutFrontend { key, row: Frontend { service: 99, kind: 1, ..Frontend::default() } }
         }
+        (4, _) => Op::PutRange(RangeRef { service: at as u32 + 1, net: "10.9.0.0/16".parse().unwrap() }),
+        (5, _) if !actual.ranges.is_empty() => {
+            Op::DeleteRange(*actual.ranges.iter().nth(at % actual.ranges.len()).unwrap())
+        }
         (2, _) => {
             let row = BackendRow::new([10, 9, 9, 9].into(), 9, Proto::Tcp, BackendState::Active, 0);
             Op::PutBackend { id: at as u32 + 1, row }
@@ -176,7 +181,7 @@ pub fn damage(store: &mut MemoryStore, what: u8, at: usize) {
 
 /// A cluster of `services` with one slice of `endpoints` each, not yet reconciled.
 pub fn many(services: u32, endpoints: u32) -> Cluster {
-    let capacity = Capacity { backends: 1 << 18, slots: 1 << 19, frontends: 1 << 16 };
+    let capacity = Capacity { backends: 1 << 18, slots: 1 << 19, frontends: 1 << 16, ranges: 64 };
     let mut cluster = Cluster::with_capacity(Options::new(NODE), capacity);
     cluster.store.inner = MemoryStore::new(capacity);
     for n in 0..services {

@@ -59,6 +59,10 @@ prop_compose! {
         external_local in prop::bool::weighted(0.3),
         internal_local in prop::bool::weighted(0.3),
         affinity in prop::option::weighted(0.2, 0..3i64),
+        sources in prop::collection::vec(prop::sample::select(vec![
+            "10.0.0.0/8", "192.168.0.0/24", "0.0.0.0/0", "2001:db8::/32", "bad", " ",
+        ]), 0..3),
+        deny in prop::bool::weighted(0.3),
     ) -> Service {
         let policy = |local| Some(if local { "Local".to_string() } else { "Cluster".into() });
         let ports = ports.into_iter().map(|(name, port, node, udp)| ServicePort {
@@ -77,6 +81,8 @@ prop_compose! {
         let ingress = lb.map(|ip| vec![Ingress { ip: Some(ip.into()), ip_mode: None }]);
         Service {
             metadata: Meta {
+                annotations: deny
+                    .then(|| BTreeMap::from([("shunt.io/src-ranges-policy".into(), "deny".into())])),
                 creation_timestamp: age.map(|a| format!("2026-01-0{}T00:00:00Z", a + 1)),
                 ..meta(format!("s{n}"))
             },
@@ -89,6 +95,7 @@ prop_compose! {
                 ports: Some(ports),
                 external_traffic_policy: policy(external_local),
                 internal_traffic_policy: policy(internal_local),
+                load_balancer_source_ranges: Some(sources.into_iter().map(Into::into).collect()),
                 session_affinity: affinity.map(|_| "ClientIP".into()),
                 session_affinity_config: affinity.map(|timeout| SessionAffinityConfig {
                     client_ip: Some(ClientIpConfig { timeout_seconds: Some(timeout) }),

@@ -169,6 +169,19 @@ pub const KEYS: &[Key] = &[
         defaults::FLOW_ROWS,
         "Flow rows of each family, two a flow.",
     ),
+    key(
+        "bpf.lbAffinityMapMax",
+        ROWS,
+        defaults::AFFINITY_ROWS,
+        "Clients that session affinity remembers, both families together.",
+    ),
+    key("bpf.lbSourceRangeMapMax", ROWS, defaults::SOURCE_RANGES, "Source ranges of each family."),
+    key(
+        "bpf.lbSourceRangeAllTypes",
+        Kind::Bool,
+        "false",
+        "Let loadBalancerSourceRanges hold for NodePorts and external IPs too.",
+    ),
     key("bpf.lbExternalClusterIP", Kind::Bool, "false", "Let ClusterIPs answer to the outside."),
     key(
         "flows.tcpEstablishedTimeout",
@@ -205,6 +218,8 @@ pub const KEYS: &[Key] = &[
 mod defaults {
     pub(super) const LB_MAP_MAX: &str = "65536";
     pub(super) const FLOW_ROWS: &str = "524288";
+    pub(super) const AFFINITY_ROWS: &str = "65536";
+    pub(super) const SOURCE_RANGES: &str = "65536";
 }
 
 /// The key at a path.
@@ -260,6 +275,8 @@ mod tests {
         }
         assert_eq!(defaults::LB_MAP_MAX, maps::LB_MAP_MAX.to_string());
         assert_eq!(defaults::FLOW_ROWS, maps::FLOW_ROWS.to_string());
+        assert_eq!(defaults::AFFINITY_ROWS, maps::AFFINITY_ROWS.to_string());
+        assert_eq!(defaults::SOURCE_RANGES, maps::SOURCE_RANGES.to_string());
     }
 
     #[test]

@@ -36,6 +36,7 @@ impl Config {
     pub fn model_options(&self) -> Options {
         Options {
             external_cluster_ip: self.resolved.bool("bpf.lbExternalClusterIP"),
+            source_ranges_for_all: self.resolved.bool("bpf.lbSourceRangeAllTypes"),
             service_topology: self.resolved.bool("loadBalancer.serviceTopology"),
             node_port: NodePortOptions {
                 enabled: self.resolved.bool("nodePort.enabled"),
@@ -54,6 +55,8 @@ impl Config {
         let mut settings = Settings::new(r.text("bpfRoot"), self.cgroup_root()?);
         let rows = |path| u32::try_from(r.number(path)).unwrap_or(u32::MAX);
         settings.sizes = Sizes::new(rows("bpf.lbMapMax"), rows("bpf.ctTcpMax"));
+        settings.sizes.affinity = rows("bpf.lbAffinityMapMax");
+        settings.sizes.source_ranges = rows("bpf.lbSourceRangeMapMax");
         settings.features = [
             ("ipv4.enabled", feature::IPV4),
             ("ipv6.enabled", feature::IPV6),

@@ -1,0 +1,88 @@
+//! Which clients may use a service: `spec.loadBalancerSourceRanges`.
+
+use super::service::Reader;
+use crate::objects;
+use crate::store::Family;
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// The annotation that stood for the field before there was one; the field counts when both are there.
+const ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+
+/// The ranges of a service that limits its clients.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sources {
+    /// All clients but those in the ranges may enter, rather than only those.
+    pub deny: bool,
+    /// Ranges in canonical form, each once, in order.
+    ranges: Box<[IpNet]>,
+}
+
+impl Sources {
+    /// From the API object; `None` when it limits nobody.
+    ///
+    /// A range that makes no sense is a problem and the others count. When none is left nobody may enter: whoever wrote
+    /// them did not mean everybody.
+    pub(super) fn new(service: &objects::Service, read: &mut Reader) -> Option<Box<Self>> {
+        let field = service.spec.load_balancer_source_ranges.as_deref().unwrap_or_default();
+        let annotation = service.metadata.annotation(ANNOTATION).unwrap_or_default();
+        let texts: Vec<(&str, &str)> = if field.is_empty() {
+            annotation.split(',').map(|t| (ANNOTATION, t)).collect()
+        } else {
+            field.iter().map(|t| ("spec.loadBalancerSourceRanges", t.as_str())).collect()
+        };
+        let (mut ranges, mut given) = (Vec::new(), false);
+        for (at, text) in texts.into_iter().map(|(at, t)| (at, t.trim())).filter(|(_, t)| !t.is_empty()) {
+            given = true;
+            match range(text) {
+                Some(range) => ranges.push(range),
+                None => {
+                    let what = format!("{at}: {text:?} is no address range");
+                    read.problem(what, "correct it; only the others count");
+                }
+            }
+        }
+        ranges.sort_unstable();
+        ranges.dedup();
+        let deny = denies(service, read) && !ranges.is_empty();
+        given.then(|| Box::new(Self { deny, ranges: ranges.into() }))
+    }
+
+    /// The ranges of a family that its clients are looked up in; `None` when it limits nobody there.
+    ///
+    /// Allowed ranges of one family only leave nobody of the other (kube-proxy's rule); a range of all addresses leaves
+    /// everybody.
+    #[must_use]
+    pub fn of(&self, family: Family) -> Option<Vec<IpNet>> {
+        let ranges: Vec<IpNet> =
+            self.ranges.iter().filter(|r| Family::of(r.addr()) == family).copied().collect();
+        let everybody = ranges.iter().any(|r| r.prefix_len() == 0);
+        let limits = if self.deny { !ranges.is_empty() } else { !everybody };
+        limits.then_some(ranges)
+    }
+
+    /// Whether a client may enter.
+    #[must_use]
+    pub fn admit(&self, addr: IpAddr) -> bool {
+        self.ranges.iter().any(|r| r.contains(&addr)) != self.deny
+    }
+}
+
+/// A lone address is a range of one.
+fn range(text: &str) -> Option<IpNet> {
+    let net: Option<IpNet> = text.parse().ok();
+    Some(net.or_else(|| text.parse().ok().map(|addr: IpAddr| addr.into()))?.trunc())
+}
+
+fn denies(service: &objects::Service, read: &mut Reader) -> bool {
+    let Some((key, value)) = service.metadata.ours("src-ranges-policy") else { return false };
+    match value {
+        "deny" => return true,
+        "" | "allow" => {}
+        other => {
+            let what = format!("annotation {key}: {other:?} is unknown");
+            read.problem(what, "use allow or deny; allow is taken");
+        }
+    }
+    false
+}
