@@ -10,7 +10,11 @@ use std::net::IpAddr;
 /// `10.0.0.1:80/TCP`, `[fd00::1]:53/UDP`.
 #[must_use]
 pub fn address(addr: IpAddr, port: u16, proto: u8) -> String {
-    let proto = Proto::from_number(proto).map_or("?", Proto::name);
+    let proto = match (proto, Proto::from_number(proto)) {
+        (_, Some(proto)) => proto.name(),
+        (0, None) => "ANY",
+        _ => "?",
+    };
     match addr {
         IpAddr::V4(a) => format!("{a}:{port}/{proto}"),
         IpAddr::V6(a) => format!("[{a}]:{port}/{proto}"),
@@ -84,8 +88,13 @@ pub fn flags(row: &Frontend) -> String {
     if row.affinity_timeout != 0 {
         words.push("sessionAffinity");
     }
-    if row.flags & (frontend_flag::EXTERNAL | frontend_flag::MARKER) == 0 {
+    if row.flags & frontend_flag::HOST_ONLY != 0 {
+        words.push("loopback");
+    } else if row.flags & (frontend_flag::EXTERNAL | frontend_flag::MARKER) == 0 {
         words.push("non-routable");
+    }
+    if row.flags & frontend_flag::WILDCARD != 0 {
+        words.push("wildcard");
     }
     if row.flags & frontend_flag::MARKER != 0 {
         words.push("bind-protection");

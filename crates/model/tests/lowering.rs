@@ -25,7 +25,7 @@ fn read(yaml: &str) -> Read {
     let (mut spec, mut slices, mut node) = (None, Vec::new(), NodeState::default());
     for object in Object::read(yaml) {
         match object {
-            Object::Service(s) => spec = Spec::new(&s, &mut words),
+            Object::Service(s) => spec = Spec::new(&s, "", &mut words),
             Object::Slice(s) => slices.push(Slice::new(&s, common::NODE, &mut words)),
             Object::Node(n) => node = NodeState::new(&n),
         }
@@ -39,7 +39,13 @@ fn here(read: &Read) -> Here<'_> {
 
 fn frontends(read: &Read, options: &Options) -> Vec<Wanted> {
     let addresses = AddressIndex::default();
-    let env = Env { options, node: &read.node, node_ports: &read.node.primary, addresses: &addresses };
+    let env = Env {
+        options,
+        node: &read.node,
+        node_ports: &read.node.primary,
+        node_port_loopback: false,
+        addresses: &addresses,
+    };
     let (found, problems) = wanted("default/web", &read.spec, &env);
     assert_eq!(problems, []);
     found
@@ -57,16 +63,18 @@ fn the_same_objects_give_the_same_groups_one_for_each_port_and_family() {
         kinds,
         [
             (FrontendKind::ClusterIp, 80),
+            (FrontendKind::ClusterIp, 443),
             (FrontendKind::NodePort, 30080),
             (FrontendKind::NodePort, 30080),
-            (FrontendKind::ClusterIp, 443)
+            // The wildcard.
+            (FrontendKind::ClusterIp, 0),
         ]
     );
     let groups = || lower("default/web", &read.spec, read.slices.iter(), &here(&read), &held);
     assert_eq!(groups(), groups());
     let sizes: Vec<_> =
         groups().iter().map(|g| (g.port, g.family, g.frontends.len(), g.pools[0].len())).collect();
-    assert_eq!(sizes, [(0, Family::V4, 3, 2), (1, Family::V4, 1, 2)]);
+    assert_eq!(sizes, [(0, Family::V4, 3, 2), (1, Family::V4, 2, 2)]);
 }
 
 #[test]

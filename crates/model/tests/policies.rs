@@ -68,3 +68,163 @@ fn what_makes_no_sense_is_a_problem_and_its_default_holds() {
         assert!(problems[0].contains("is not in 1-86400"), "{problems:?}");
     }
 }
+
+/// The addresses, ports and kinds that a service asks for, and all problems.
+fn served(options: Options, metadata: &str) -> (Vec<String>, Vec<String>) {
+    let mut cluster = Cluster::new(options);
+    let text = format!(
+        "kind: Node\nmetadata: {{name: {NODE}, labels: {{zone: a, shunt.io/node: edge}}}}\n\
+         spec: {{podCIDRs: [10.244.1.0/24]}}\n\
+         status: {{addresses: [{{type: InternalIP, address: 192.168.0.1}}]}}\n---\n\
+         kind: Service\nmetadata: {{name: web, {metadata}}}\n\
+         spec: {{type: LoadBalancer, clusterIP: 10.96.0.10, externalIPs: [203.0.113.7, 10.244.1.9, 192.168.0.1], \
+         ports: [{{port: 80, nodePort: 30080}}]}}\n\
+         status: {{loadBalancer: {{ingress: [{{ip: 203.0.113.1}}]}}}}"
+    );
+    Object::read(&text).into_iter().for_each(|o| cluster.apply(o));
+    cluster.settle();
+    let service = cluster.model.service("default", "web");
+    let frontends = service.into_iter().flat_map(|s| s.frontends).filter(|f| !f.address.is_unspecified());
+    let kinds = frontends.map(|f| format!("{} {}", f.kind, f.address)).collect();
+    (kinds, cluster.model.problems().iter().map(ToString::to_string).collect())
+}
+
+const CLUSTER_IP: &str = "ClusterIP 10.96.0.10";
+const NODE_PORT: &str = "NodePort 192.168.0.1";
+const LOAD_BALANCER: &str = "LoadBalancer 203.0.113.1";
+const EXTERNAL: &str = "ExternalIPs 203.0.113.7";
+
+#[test]
+fn the_annotation_type_lists_the_kinds_that_are_served() {
+    let all: &[&str] = &[CLUSTER_IP, NODE_PORT, LOAD_BALANCER, EXTERNAL];
+    for (value, want) in [
+        ("ClusterIP", &[CLUSTER_IP][..]),
+        ("LoadBalancer", &[LOAD_BALANCER]),
+        ("'NodePort, ExternalIP'", &[NODE_PORT, EXTERNAL]),
+        ("'LoadBalancer,Odd'", &[LOAD_BALANCER]),
+        ("Odd", all),
+        ("''", all),
+    ] {
+        let (kinds, problems) =
+            served(Options::new(NODE), &format!("annotations: {{service.cilium.io/type: {value}}}"));
+        assert_eq!(kinds, want, "{value}");
+        let odd =
+            problems.iter().any(|p| p.contains("annotation service.cilium.io/type: \"Odd\" is unknown"));
+        assert_eq!(odd, value.contains("Odd"), "{problems:?}");
+    }
+}
+
+#[test]
+fn the_annotations_node_and_node_selector_choose_the_nodes_that_serve() {
+    for (annotations, on) in [
+        ("shunt.io/node: node-1", true),
+        ("shunt.io/node: node-2", false),
+        ("service.cilium.io/node: edge", true),
+        ("service.cilium.io/node-selector: 'zone in ( a , b )'", true),
+        ("shunt.io/node-selector: zone!=a", false),
+        ("shunt.io/node: node-1, shunt.io/node-selector: zone=b", false),
+    ] {
+        let (kinds, _) = served(Options::new(NODE), &format!("annotations: {{{annotations}}}"));
+        assert_eq!(!kinds.is_empty(), on, "{annotations}");
+    }
+    let (kinds, problems) = served(Options::new(NODE), "annotations: {shunt.io/node-selector: 'zone in a'}");
+    assert!(!kinds.is_empty());
+    assert!(problems.iter().any(|p| p.contains("is no label selector")), "{problems:?}");
+}
+
+#[test]
+fn external_ips_can_be_turned_off() {
+    let options = Options { external_ips: false, ..Options::new(NODE) };
+    assert_eq!(
+        served(options, ""),
+        (vec![CLUSTER_IP.into(), NODE_PORT.into(), LOAD_BALANCER.into()], vec![])
+    );
+}
+
+#[test]
+fn an_external_ip_of_the_node_is_refused_even_without_mitigation_one_in_a_pod_cidr_only_with_it() {
+    let (kinds, problems) = served(Options::new(NODE), "");
+    assert_eq!(kinds, [CLUSTER_IP, NODE_PORT, LOAD_BALANCER, EXTERNAL]);
+    assert!(problems[0].contains("10.244.1.9 lies in the pod CIDR 10.244.1.0/24"), "{problems:?}");
+    assert!(problems[1].contains("192.168.0.1 is an address of this node"), "{problems:?}");
+    let options = Options { external_ip_mitigation: false, ..Options::new(NODE) };
+    let (kinds, problems) = served(options, "");
+    assert_eq!(kinds.last().map(String::as_str), Some("ExternalIPs 10.244.1.9"));
+    assert_eq!(problems.len(), 1);
+}
+
+#[test]
+fn k8s_service_proxy_name_serves_the_services_that_ask_for_that_proxy_and_no_others() {
+    let named = || Options { service_proxy_name: "shunt".into(), ..Options::new(NODE) };
+    let label = |name: &str| format!("labels: {{service.kubernetes.io/service-proxy-name: {name}}}");
+    assert!(served(named(), "").0.is_empty());
+    assert!(served(named(), &label("other")).0.is_empty());
+    assert!(!served(named(), &label("shunt")).0.is_empty());
+    assert!(served(Options::new(NODE), &label("shunt")).0.is_empty());
+}
+
+#[test]
+fn forwarding_mode_and_algorithm_are_in_the_row_when_they_are_known() {
+    for (annotations, want) in [
+        ("", (0, 0)),
+        ("service.cilium.io/forwarding-mode: snat, service.cilium.io/lb-algorithm: random", (0, 0)),
+        ("shunt.io/forwarding-mode: dsr", (1, 0)),
+        ("shunt.io/lb-algorithm: maglev", (0, 1)),
+    ] {
+        let (row, problems) = row(annotations, "");
+        assert_eq!(((row.mode, row.algorithm), problems), (want, vec![]), "{annotations}");
+    }
+    let (unknown, problems) = row("shunt.io/forwarding-mode: carrier-pigeon", "");
+    assert_eq!(unknown.mode, 0);
+    assert!(problems[0].contains("\"carrier-pigeon\" is unknown; use snat or dsr"), "{problems:?}");
+}
+
+#[test]
+fn the_weight_of_a_slice_is_in_its_backends() {
+    for (text, want, bad) in
+        [("'30'", 30, false), ("'100'", 0, false), ("'65535'", 65535, false), ("'0'", 0, true)]
+    {
+        let mut cluster = Cluster::new(Options::new(NODE));
+        let text = format!(
+            "kind: Service\nmetadata: {{name: web}}\nspec: {{clusterIP: 10.96.0.10, ports: [{{port: 80}}]}}\n---\n\
+             kind: EndpointSlice\nmetadata: {{name: web-1, labels: {{kubernetes.io/service-name: web}}, \
+             annotations: {{service.cilium.io/weight: {text}}}}}\naddressType: IPv4\n\
+             endpoints: [{{addresses: [10.244.1.5]}}]\nports: [{{port: 8080}}]"
+        );
+        Object::read(&text).into_iter().for_each(|o| cluster.apply(o));
+        cluster.settle();
+        let actual = cluster.store.dump().unwrap();
+        assert_eq!(actual.backends4.values().next().unwrap().weight, want);
+        assert_eq!(!cluster.model.problems().is_empty(), bad);
+    }
+}
+
+#[test]
+fn source_ranges_hold_for_all_kinds_from_outside_only_when_asked_for() {
+    use shunt_common::{FrontendKind, frontend_flag::*};
+    for all in [false, true] {
+        let mut cluster = Cluster::new(Options {
+            source_ranges_for_all: all,
+            external_cluster_ip: true,
+            ..Options::new(NODE)
+        });
+        let text = format!(
+            "kind: Node\nmetadata: {{name: {NODE}}}\n\
+             status: {{addresses: [{{type: InternalIP, address: 192.168.0.1}}]}}\n---\n\
+             kind: Service\nmetadata: {{name: web}}\nspec: {{type: LoadBalancer, clusterIP: 10.96.0.10, \
+             externalIPs: [203.0.113.7], loadBalancerSourceRanges: [192.168.0.0/24], \
+             ports: [{{port: 80, nodePort: 30080}}]}}\n\
+             status: {{loadBalancer: {{ingress: [{{ip: 203.0.113.1}}]}}}}"
+        );
+        Object::read(&text).into_iter().for_each(|o| cluster.apply(o));
+        cluster.settle();
+        for (key, row) in &cluster.store.dump().unwrap().frontends {
+            let kind = FrontendKind::from_number(row.kind).unwrap();
+            let balanced = row.flags & (MARKER | WILDCARD) == 0;
+            let limited =
+                balanced && (kind == FrontendKind::LoadBalancer || all && kind != FrontendKind::ClusterIp);
+            assert_eq!(row.flags & SOURCE_RANGES != 0, limited, "{key:?}");
+            assert_eq!(row.flags & NODE_ALLOWED != 0, limited, "{key:?}: the node is in the range");
+        }
+    }
+}

@@ -23,10 +23,18 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Whether the row only marks a NodePort's port.
+    /// Whether packets are balanced by the row: not by one that marks a NodePort's port, nor by one that stands for all
+    /// the ports of an address that nobody serves.
     #[must_use]
-    pub const fn is_marker(&self) -> bool {
-        self.flags as u32 & frontend_flag::MARKER != 0
+    pub const fn balances(&self) -> bool {
+        self.flags as u32 & (frontend_flag::MARKER | frontend_flag::WILDCARD) == 0
+    }
+
+    /// Whether the row stands for all the ports of an address that nobody serves. Services that share the address share
+    /// the row, so it is no conflict when another has it.
+    #[must_use]
+    pub const fn is_wildcard(&self) -> bool {
+        self.flags as u32 & frontend_flag::WILDCARD != 0
     }
 
     /// Which endpoints each scope reaches, by [`shunt_common::Scope`].
@@ -57,6 +65,8 @@ pub struct Env<'a> {
     pub node: &'a NodeState,
     /// Where NodePorts answer.
     pub node_ports: &'a [IpAddr],
+    /// NodePorts answer to the node's own sockets on its loopback addresses too.
+    pub node_port_loopback: bool,
     /// Which service has an address as its ClusterIP.
     pub addresses: &'a AddressIndex,
 }
@@ -64,52 +74,53 @@ pub struct Env<'a> {
 /// Every frontend that a service may ask for, each key once, and what was refused.
 #[must_use]
 pub fn wanted<'a>(name: &'a str, spec: &Spec, env: &'a Env<'a>) -> (Vec<Wanted>, Vec<Problem>) {
-    let limited = Family::ALL.map(|family| source_flags(spec, env, family));
-    let mut out =
-        Collector { name, env, limited, found: Vec::new(), ports: HashMap::new(), problems: Vec::new() };
-    for addr in spec.cluster_ips.iter().filter(|addr| env.node.owns(**addr)) {
-        // Its ports would hide the node's own ssh, kubelet or API server.
-        let what = format!("spec.clusterIPs: {addr} is an address of this node");
-        out.problems.push(Problem::new(Kind::Service, name, what, "give the service an address of its own"));
+    if spec
+        .policy
+        .nodes
+        .as_ref()
+        .is_some_and(|nodes| !nodes.matches(&env.options.node_name, &env.node.labels))
+    {
+        return Default::default();
     }
+    let mut out = Collector::new(name, spec, env);
+    cluster_ips(&mut out, spec);
     for (port, index) in spec.ports.iter().zip(0u16..) {
-        let flags = if env.options.external_cluster_ip { frontend_flag::EXTERNAL } else { 0 };
-        for addr in spec.cluster_ips.iter().filter(|addr| !env.node.owns(**addr)) {
-            out.add(*addr, port, index, FrontendKind::ClusterIp, flags);
-        }
         node_ports(&mut out, spec, port, index);
     }
-    for vip in &spec.vips {
-        if let Some((what, todo)) = refused(*vip, env) {
-            let field = if vip.load_balancer { "status.loadBalancer.ingress" } else { "spec.externalIPs" };
-            out.problems.push(Problem::new(
-                Kind::Service,
-                name,
-                format!("{field}: {} {what}", vip.addr),
-                todo,
-            ));
-            continue;
-        }
-        let kind = if vip.load_balancer { FrontendKind::LoadBalancer } else { FrontendKind::ExternalIp };
-        for (port, index) in spec.ports.iter().zip(0u16..) {
-            out.add(vip.addr, port, index, kind, frontend_flag::EXTERNAL);
-        }
-    }
+    vips(&mut out, spec);
+    out.wildcards();
     (out.found, out.problems)
 }
 
-fn node_ports(out: &mut Collector<'_>, spec: &Spec, port: &PortSpec, index: u16) {
+fn cluster_ips(out: &mut Collector<'_>, spec: &Spec) {
+    if !spec.policy.types.has(FrontendKind::ClusterIp) {
+        return;
+    }
     let env = out.env;
-    let number = port.node_port;
-    if number == 0 || !env.options.node_port.enabled {
+    let flags = if env.options.external_cluster_ip { frontend_flag::EXTERNAL } else { 0 };
+    for addr in &spec.cluster_ips {
+        if env.node.owns(*addr) {
+            // Its ports would hide the node's own ssh, kubelet or API server.
+            let what = format!("spec.clusterIPs: {addr} is an address of this node");
+            out.problem(what, "give the service an address of its own");
+            continue;
+        }
+        for (port, index) in spec.ports.iter().zip(0u16..) {
+            out.add(*addr, port, index, FrontendKind::ClusterIp, flags);
+        }
+    }
+}
+
+fn node_ports(out: &mut Collector<'_>, spec: &Spec, port: &PortSpec, index: u16) {
+    let (env, number) = (out.env, port.node_port);
+    if number == 0 || !env.options.node_port.enabled || !spec.policy.types.has(FrontendKind::NodePort) {
         return;
     }
     let (min, max) = env.options.node_port.range;
     if number < min || number > max {
         // Whoever writes a manifest could otherwise take the node's own ssh or kubelet port.
         let what = format!("nodePort {number} is outside nodePort.range {min}-{max}");
-        let todo = "choose one inside, or widen nodePort.range to what the API server allows";
-        out.problems.push(Problem::new(Kind::Service, out.name, what, todo));
+        out.problem(what, "choose one inside, or widen nodePort.range to what the API server allows");
         return;
     }
     let node_port = PortSpec { port: number, ..port.clone() };
@@ -117,7 +128,28 @@ fn node_ports(out: &mut Collector<'_>, spec: &Spec, port: &PortSpec, index: u16)
         for addr in env.node_ports.iter().filter(|a| Family::of(**a) == family) {
             out.add(*addr, &node_port, index, FrontendKind::NodePort, frontend_flag::EXTERNAL);
         }
+        if env.node_port_loopback {
+            out.add(family.loopback(), &node_port, index, FrontendKind::NodePort, frontend_flag::HOST_ONLY);
+        }
         out.add(family.unspecified(), &node_port, index, FrontendKind::NodePort, frontend_flag::MARKER);
+    }
+}
+
+fn vips(out: &mut Collector<'_>, spec: &Spec) {
+    let env = out.env;
+    for vip in &spec.vips {
+        let kind = if vip.load_balancer { FrontendKind::LoadBalancer } else { FrontendKind::ExternalIp };
+        if !spec.policy.types.has(kind) || (!vip.load_balancer && !env.options.external_ips) {
+            continue;
+        }
+        if let Some((what, todo)) = refused(*vip, env) {
+            let field = if vip.load_balancer { "status.loadBalancer.ingress" } else { "spec.externalIPs" };
+            out.problem(format!("{field}: {} {what}", vip.addr), todo);
+            continue;
+        }
+        for (port, index) in spec.ports.iter().zip(0u16..) {
+            out.add(vip.addr, port, index, kind, frontend_flag::EXTERNAL);
+        }
     }
 }
 
@@ -126,6 +158,9 @@ fn refused(vip: Vip, env: &Env<'_>) -> Option<(String, &'static str)> {
     const TODO: &str = "use an address that nothing else in the cluster has";
     if env.node.owns(vip.addr) {
         return Some(("is an address of this node".into(), TODO));
+    }
+    if !vip.load_balancer && !env.options.external_ip_mitigation {
+        return None;
     }
     if let Some(owner) = env.addresses.cluster_ip(vip.addr) {
         return Some((format!("is the ClusterIP of {owner}"), TODO));
@@ -160,7 +195,36 @@ struct Collector<'a> {
     problems: Vec<Problem>,
 }
 
-impl Collector<'_> {
+impl<'a> Collector<'a> {
+    fn new(name: &'a str, spec: &Spec, env: &'a Env<'a>) -> Self {
+        let limited = Family::ALL.map(|family| source_flags(spec, env, family));
+        Self { name, env, limited, found: Vec::new(), ports: HashMap::new(), problems: Vec::new() }
+    }
+
+    fn problem(&mut self, what: String, todo: &str) {
+        self.problems.push(Problem::new(Kind::Service, self.name, what, todo));
+    }
+
+    /// The row of each virtual address that stands for the ports that nobody serves there. A node's address has ports
+    /// that are not ours, so it has none.
+    fn wildcards(&mut self) {
+        // With the last of a service's ports: on a new address the others are served before they could be refused.
+        let virtual_ones = self
+            .found
+            .iter()
+            .rev()
+            .filter(|w| matches!(w.kind, FrontendKind::ClusterIp | FrontendKind::LoadBalancer));
+        let mut rows: Vec<Wanted> = Vec::new();
+        for want in virtual_ones {
+            let key = FrontendRef::wildcard(want.key.addr());
+            if rows.iter().all(|row| row.key != key) {
+                let flags = want.flags & frontend_flag::EXTERNAL as u16 | frontend_flag::WILDCARD as u16;
+                rows.push(Wanted { key, flags, ..*want });
+            }
+        }
+        self.found.extend(rows);
+    }
+
     /// Source ranges are the load balancer's; whoever reaches the other addresses is limited only when asked for.
     fn source_flags(&self, kind: FrontendKind, family: Family) -> u32 {
         let limited = match kind {

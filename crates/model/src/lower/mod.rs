@@ -99,9 +99,11 @@ pub fn lower<'a>(
 
 fn front(want: &Wanted, spec: &Spec) -> Front {
     let mut row = want.row();
-    let reach = (!want.is_marker()).then(|| want.reach(spec));
+    let reach = want.balances().then(|| want.reach(spec));
     if reach.is_some() {
         row.affinity_timeout = spec.policy.affinity;
+        row.mode = spec.policy.mode;
+        row.algorithm = spec.policy.algorithm;
     }
     Front { key: want.key, reach, row }
 }

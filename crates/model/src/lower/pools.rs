@@ -38,7 +38,8 @@ pub fn endpoints<'a>(
                 let state = endpoint.state()?;
                 let local = endpoint.local || here.node.owns(endpoint.addr);
                 let flags = if local { Backend::<Ip4>::LOCAL } else { 0 };
-                let row = BackendRow::new(endpoint.addr, number.port, port.proto, state, flags);
+                let row = BackendRow::new(endpoint.addr, number.port, port.proto, state, flags)
+                    .with_weight(slice.weight);
                 let hints = slice.hints.as_ref().filter(|_| here.topology);
                 let hinted = hints.map_or_else(Default::default, |h| h.of(index, here.zone));
                 Some(Candidate { row, state, hinted })

@@ -10,7 +10,7 @@ impl Model {
     /// A Service was added or changed.
     pub fn apply_service(&mut self, service: &Service) {
         let name = self.intern(&service.metadata.key());
-        let spec = Spec::new(service, &mut self.words).map(Box::new);
+        let spec = Spec::new(service, &self.options.service_proxy_name, &mut self.words).map(Box::new);
         let round = self.rounds[Kind::Service as usize].current;
         if spec.is_none() && !self.services.contains_key(&name) {
             return;
@@ -78,6 +78,15 @@ impl Model {
     pub fn set_node_port_addresses(&mut self, addresses: Option<Vec<IpAddr>>) {
         if self.node_port_addresses != addresses {
             self.node_port_addresses = addresses;
+            self.all_stale();
+        }
+    }
+
+    /// Whether NodePorts also answer to the node's own sockets on 127.0.0.1 and ::1 (`localhost` of
+    /// `nodePort.addresses`, kube-proxy's `localhostNodePorts`). Packets never match there (CVE-2020-8558).
+    pub fn set_node_port_loopback(&mut self, on: bool) {
+        if self.node_port_loopback != on {
+            self.node_port_loopback = on;
             self.all_stale();
         }
     }

@@ -35,6 +35,13 @@ pub struct Options {
     pub service_topology: bool,
     /// `bpf.lbSourceRangeAllTypes`: source ranges hold for NodePorts and external IPs too.
     pub source_ranges_for_all: bool,
+    /// `externalIPs.enabled`.
+    pub external_ips: bool,
+    /// Not `bpf.disableExternalIPMitigation`: an external IP that is some ClusterIP or lies in the node's pod CIDRs is
+    /// refused (CVE-2020-8554). One that is an address of the node is always refused.
+    pub external_ip_mitigation: bool,
+    /// `k8s.serviceProxyName`: serve the Services that ask for a proxy of this name; those that ask for none when empty.
+    pub service_proxy_name: String,
     /// NodePorts.
     pub node_port: NodePortOptions,
 }
@@ -59,6 +66,9 @@ impl Options {
             // kube-proxy has it on, and no switch for it.
             service_topology: true,
             source_ranges_for_all: false,
+            external_ips: true,
+            external_ip_mitigation: true,
+            service_proxy_name: String::new(),
             node_port,
         }
     }
@@ -71,6 +81,7 @@ pub struct Model {
     node: NodeState,
     /// Overrides the node's primary addresses.
     node_port_addresses: Option<Vec<IpAddr>>,
+    node_port_loopback: bool,
     services: BTreeMap<ServiceName, Box<Entry>>,
     /// The service of each slice.
     slice_owner: HashMap<Arc<str>, ServiceName>,
@@ -112,6 +123,7 @@ impl Model {
             options,
             node: NodeState::default(),
             node_port_addresses: None,
+            node_port_loopback: false,
             services: BTreeMap::new(),
             slice_owner: HashMap::new(),
             words: Words::default(),

@@ -56,6 +56,7 @@ impl Model {
             options: &self.options,
             node: &self.node,
             node_ports: self.node_port_addresses(),
+            node_port_loopback: self.node_port_loopback,
             addresses: &self.addresses,
         }
     }
@@ -66,6 +67,7 @@ impl Model {
         let (mut held, mut lost) = (Vec::with_capacity(entry.wanted.len()), Vec::new());
         for want in &entry.wanted {
             match self.claims.holder(&want.key) {
+                Some(holder) if holder != name && want.is_wildcard() => {}
                 Some(holder) if holder != name => {
                     let problem = conflict(name, entry.spec.as_deref(), want, holder);
                     if !lost.contains(&problem) {

@@ -93,7 +93,8 @@ impl Model {
 
     fn view(&self, name: &ServiceName, entry: &Entry) -> ServiceView {
         let (namespace, short) = name.split_once('/').unwrap_or(("", name));
-        let held = entry.wanted.iter().filter(|w| self.claims.holder(&w.key) == Some(name));
+        let shown = entry.wanted.iter().filter(|w| !w.is_wildcard());
+        let held = shown.filter(|w| self.claims.holder(&w.key) == Some(name));
         ServiceView {
             namespace: namespace.into(),
             name: short.into(),

@@ -34,9 +34,21 @@ pub struct Endpoint {
     /// The zone that it is in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// The pod behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_ref: Option<TargetRef>,
     /// For whom it is meant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hints: Option<EndpointHints>,
+}
+
+/// The used part of `ObjectReference`.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TargetRef {
+    /// The object's namespace.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
 }
 
 /// `EndpointHints` (KEP-2433, KEP-3015): who should use an endpoint, so that traffic stays near.

@@ -9,7 +9,9 @@ mod meta;
 mod node;
 mod service;
 
-pub use endpoint_slice::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, Hint};
+pub use endpoint_slice::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, Hint, TargetRef,
+};
 pub use meta::Meta;
 pub use node::{Node, NodeAddress, NodeSpec, NodeStatus};
 pub use service::{

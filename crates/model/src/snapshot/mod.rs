@@ -5,17 +5,21 @@
 //! [`Problem`]: crate::Problem
 
 mod address;
+mod exposure;
 mod hints;
 mod node;
 mod policy;
+mod selector;
 mod service;
 mod slice;
 mod sources;
 
 pub use address::refused;
+pub use exposure::{Nodes, Types};
 pub use hints::{Hinted, Hints, Zone};
 pub use node::NodeState;
 pub use policy::{Policy, Reach};
+pub use selector::Selector;
 pub use service::{PortSpec, Spec, Vip};
 pub use slice::{Endpoint, Slice, SlicePort, service_name};
 pub use sources::Sources;

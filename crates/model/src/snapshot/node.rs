@@ -4,6 +4,7 @@ use crate::objects::{Kind, Node};
 use crate::store::Family;
 use crate::{Problem, objects};
 use ipnet::IpNet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -17,6 +18,8 @@ pub struct NodeState {
     pub primary: Vec<IpAddr>,
     /// `spec.podCIDRs`.
     pub pod_cidrs: Vec<IpNet>,
+    /// The node's labels.
+    pub labels: BTreeMap<String, String>,
     /// The zone that the node is in, by its label `topology.kubernetes.io/zone`.
     pub zone: Option<Box<str>>,
     /// What could not be read.
@@ -28,7 +31,8 @@ impl NodeState {
     #[must_use]
     pub fn new(node: &Node) -> Self {
         let zone = node.metadata.label(ZONE).filter(|z| !z.is_empty()).map(Into::into);
-        let mut state = Self { zone, ..Self::default() };
+        let mut state =
+            Self { zone, labels: node.metadata.labels.clone().unwrap_or_default(), ..Self::default() };
         let fields = node.status.addresses.as_deref().unwrap_or_default();
         for field in fields.iter().filter(|f| is_ip(f)) {
             match field.address.parse() {

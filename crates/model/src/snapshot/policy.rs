@@ -1,7 +1,7 @@
 //! How a service wants its traffic to be treated.
 
-use super::Sources;
 use super::service::Reader;
+use super::{Nodes, Sources, Types};
 use crate::objects;
 
 /// Which endpoints a traffic policy reaches (KEP-2086).
@@ -23,6 +23,14 @@ pub struct Policy {
     pub internal: Reach,
     /// Session affinity by client address: seconds since a client's last connection; zero for none.
     pub affinity: u32,
+    /// Forwarding mode, as in [`shunt_common::Frontend::mode`].
+    pub mode: u8,
+    /// How a backend is picked, as in [`shunt_common::Frontend::algorithm`].
+    pub algorithm: u8,
+    /// Which kinds of frontends are served.
+    pub types: Types,
+    /// Which nodes serve it; `None` for all.
+    pub nodes: Option<Box<Nodes>>,
     /// Who may use the load balancer's addresses; `None` for everybody.
     pub sources: Option<Box<Sources>>,
 }
@@ -40,7 +48,24 @@ impl Policy {
             external: reach(read, "externalTrafficPolicy", spec.external_traffic_policy.as_deref()),
             internal: reach(read, "internalTrafficPolicy", spec.internal_traffic_policy.as_deref()),
             affinity: affinity(read, service),
+            mode: one_of(read, service, "forwarding-mode", &["snat", "dsr"]),
+            algorithm: one_of(read, service, "lb-algorithm", &["random", "maglev"]),
+            types: Types::new(service, read),
+            nodes: Nodes::new(service, read),
             sources: Sources::new(service, read),
+        }
+    }
+}
+
+/// The index of an annotation's word, the first when there is none.
+fn one_of(read: &mut Reader, service: &objects::Service, annotation: &str, words: &[&str]) -> u8 {
+    let Some((key, value)) = service.metadata.ours(annotation) else { return 0 };
+    match words.iter().position(|w| *w == value) {
+        Some(index) => index as u8,
+        None => {
+            let what = format!("annotation {key}: {value:?} is unknown");
+            read.problem(what, &format!("use {}; the cluster's own is taken", words.join(" or ")));
+            0
         }
     }
 }

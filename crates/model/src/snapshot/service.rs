@@ -47,17 +47,20 @@ pub struct PortSpec {
     pub port: u16,
     /// Port on node addresses; zero for none.
     pub node_port: u16,
-    /// TCP or UDP.
+    /// TCP, UDP or SCTP.
     pub proto: Proto,
 }
 
 impl Spec {
-    /// From the API object; `None` when it is not ours to serve (headless, ExternalName, another proxy's).
+    /// From the API object; `None` when it is not ours to serve (headless, ExternalName, another proxy's than the one
+    /// named, which is empty for the cluster's default).
     #[must_use]
-    pub fn new(service: &objects::Service, words: &mut Words) -> Option<Self> {
+    pub fn new(service: &objects::Service, proxy_name: &str, words: &mut Words) -> Option<Self> {
         let spec = &service.spec;
         let kind = spec.type_.as_deref().unwrap_or("ClusterIP");
-        if kind == "ExternalName" || service.metadata.label(OTHER_PROXY).is_some() || headless(spec) {
+        // The label is there with an empty value too when another proxy is meant.
+        let ours = Some(proxy_name).filter(|name| !name.is_empty());
+        if kind == "ExternalName" || service.metadata.label(OTHER_PROXY) != ours || headless(spec) {
             return None;
         }
         let mut read = Reader { name: service.metadata.key(), problems: Vec::new() };
@@ -172,15 +175,11 @@ impl Reader {
     ) -> Option<PortSpec> {
         let at = format!("spec.ports[{name:?}]");
         let proto = match protocol(field.protocol.as_deref()) {
-            Ok(Proto::Sctp) => {
-                self.problem(format!("{at}: SCTP is not supported"), "its other ports are served");
-                return None;
-            }
             Ok(proto) => proto,
             Err(what) => {
                 self.problem(
                     format!("{at}: {what} is unknown"),
-                    "use TCP or UDP; its other ports are served",
+                    "use TCP, UDP or SCTP; its other ports are served",
                 );
                 return None;
             }

@@ -22,6 +22,8 @@ pub struct Slice {
     pub ports: Box<[SlicePort]>,
     /// Endpoints with a usable address.
     pub endpoints: Box<[Endpoint]>,
+    /// Their weight for Maglev; zero is the default of 100.
+    pub weight: u16,
     /// Their topology hints; `None` when no endpoint has any.
     pub hints: Option<Box<Hints>>,
     /// What was wrong.
@@ -35,7 +37,7 @@ pub struct SlicePort {
     pub name: Arc<str>,
     /// The number, which may differ from slice to slice.
     pub port: u16,
-    /// TCP or UDP.
+    /// TCP, UDP or SCTP.
     pub proto: Proto,
 }
 
@@ -107,7 +109,16 @@ impl Slice {
         }
         let ports = slice.ports.as_deref().unwrap_or_default();
         let ports = ports.iter().filter_map(|p| read.port(p, words)).collect();
-        Self { family, ports, endpoints: found.into(), hints: hints.finish(), problems: read.problems }
+        read.foreign(slice);
+        let weight = read.weight(slice);
+        Self {
+            family,
+            ports,
+            endpoints: found.into(),
+            weight,
+            hints: hints.finish(),
+            problems: read.problems,
+        }
     }
 }
 
@@ -146,15 +157,41 @@ impl Reader {
         })
     }
 
+    /// Whoever may write EndpointSlices can point a service at another namespace's pods, past its network policies
+    /// (CVE-2021-25740, which Kubernetes cannot mend): they are served, and counted aloud.
+    fn foreign(&mut self, slice: &objects::EndpointSlice) {
+        let here = slice.metadata.namespace();
+        let endpoints = slice.endpoints.iter().flatten();
+        let targets = endpoints.filter_map(|e| e.target_ref.as_ref()).map(|t| t.namespace.as_str());
+        let mut foreign = targets.filter(|namespace| !namespace.is_empty() && *namespace != here);
+        if let Some(first) = foreign.next() {
+            let count = 1 + foreign.count();
+            let what = format!("{count} of its endpoints are in another namespace, the first in {first:?}");
+            self.problem(what, "make sure that this is meant (CVE-2021-25740); they are served");
+        }
+    }
+
+    fn weight(&mut self, slice: &objects::EndpointSlice) -> u16 {
+        const DEFAULT: u16 = 100;
+        let Some((key, text)) = slice.metadata.ours("weight") else { return 0 };
+        match text.parse() {
+            Ok(DEFAULT) => 0,
+            Ok(weight) if weight > 0 => weight,
+            _ => {
+                let what = format!("annotation {key}: {text:?} is not in 1-65535");
+                self.problem(what, "correct it; the default of 100 is taken");
+                0
+            }
+        }
+    }
+
     fn port(&mut self, field: &objects::EndpointPort, words: &mut Words) -> Option<SlicePort> {
         let name = field.name.as_deref().unwrap_or_default();
         let number = field.port?;
         let proto = match protocol(field.protocol.as_deref()) {
-            // The service's own port says that SCTP is not served.
-            Ok(Proto::Sctp) => return None,
             Ok(proto) => proto,
             Err(what) => {
-                self.problem(format!("port {name:?}: {what} is unknown"), "use TCP or UDP");
+                self.problem(format!("port {name:?}: {what} is unknown"), "use TCP, UDP or SCTP");
                 return None;
             }
         };

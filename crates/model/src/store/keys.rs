@@ -26,6 +26,15 @@ impl Family {
         }
     }
 
+    /// `127.0.0.1` or `::1`.
+    #[must_use]
+    pub const fn loopback(self) -> IpAddr {
+        match self {
+            Self::V4 => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Self::V6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        }
+    }
+
     /// `IPv4` or `IPv6`, as Kubernetes spells it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -44,6 +53,15 @@ impl FrontendRef {
         match addr {
             IpAddr::V4(a) => Self::V4(FrontendKey::new(Ip4::from(a), port, proto as u8)),
             IpAddr::V6(a) => Self::V6(FrontendKey::new(Ip6::from(a), port, proto as u8)),
+        }
+    }
+
+    /// The key of the row that stands for every port of an address that has none.
+    #[must_use]
+    pub fn wildcard(addr: IpAddr) -> Self {
+        match addr {
+            IpAddr::V4(a) => Self::V4(FrontendKey::new(Ip4::from(a), PortBe::new(0), 0)),
+            IpAddr::V6(a) => Self::V6(FrontendKey::new(Ip6::from(a), PortBe::new(0), 0)),
         }
     }
 
@@ -97,6 +115,16 @@ impl BackendRow {
                 Self::V6(Backend { addr: a.into(), port, proto, state, flags, weight: 0, zone: 0 })
             }
         }
+    }
+
+    /// The row with a weight for Maglev; zero is the default of 100.
+    #[must_use]
+    pub const fn with_weight(mut self, weight: u16) -> Self {
+        match &mut self {
+            Self::V4(b) => b.weight = weight,
+            Self::V6(b) => b.weight = weight,
+        }
+        self
     }
 
     /// Its family.

@@ -55,7 +55,7 @@ prop_compose! {
             "203.0.113.1", "203.0.113.2", "10.96.0.1", "10.96.0.3", "192.168.0.1", "10.244.1.1", "2001:db8::1", "bad",
         ]), 0..3),
         lb in prop::option::of(prop::sample::select(vec!["203.0.113.1", "203.0.113.9", "fd00:96::2"])),
-        ports in prop::collection::vec((0..2u8, 80..83i64, 0..5i64, prop::bool::weighted(0.2)), 0..4),
+        ports in prop::collection::vec((0..2u8, 80..83i64, 0..5i64, 0..5u8), 0..4),
         external_local in prop::bool::weighted(0.3),
         internal_local in prop::bool::weighted(0.3),
         affinity in prop::option::weighted(0.2, 0..3i64),
@@ -65,9 +65,9 @@ prop_compose! {
         deny in prop::bool::weighted(0.3),
     ) -> Service {
         let policy = |local| Some(if local { "Local".to_string() } else { "Cluster".into() });
-        let ports = ports.into_iter().map(|(name, port, node, udp)| ServicePort {
+        let ports = ports.into_iter().map(|(name, port, node, proto)| ServicePort {
             name: Some(format!("p{name}")),
-            protocol: Some(if udp { "UDP" } else { "TCP" }.into()),
+            protocol: Some(["TCP", "TCP", "TCP", "UDP", "SCTP"][usize::from(proto)].into()),
             port,
             node_port: (node > 0).then_some(if node == 4 { 22 } else { 30000 + node }),
         }).collect();
@@ -121,7 +121,7 @@ prop_compose! {
             ),
             0..6,
         ),
-        ports in prop::collection::vec((0..2u8, 8080..8083i64, prop::bool::weighted(0.2)), 0..4),
+        ports in prop::collection::vec((0..2u8, 8080..8083i64, 0..5u8), 0..4),
         labelled in prop::bool::weighted(0.9),
     ) -> EndpointSlice {
         let slice = n;
@@ -140,6 +140,7 @@ prop_compose! {
                 _ => EndpointConditions { ready, ..EndpointConditions::default() },
             }),
             // An address is on one node, whatever slice names it.
+            target_ref: None,
             node_name: Some(if n % 3 == 0 { NODE.into() } else { format!("other-{n}") }),
             zone: None,
             hints: hint.filter(|h| *h < 12).map(|h| {
@@ -151,9 +152,9 @@ prop_compose! {
                 }
             }),
         }).collect();
-        let ports = ports.into_iter().map(|(name, port, udp)| EndpointPort {
+        let ports = ports.into_iter().map(|(name, port, proto)| EndpointPort {
             name: Some(format!("p{name}")),
-            protocol: Some(if udp { "UDP" } else { "TCP" }.into()),
+            protocol: Some(["TCP", "TCP", "TCP", "UDP", "SCTP"][usize::from(proto)].into()),
             port: Some(port),
         }).collect();
         let labels = BTreeMap::from([("kubernetes.io/service-name".to_string(), format!("s{owner}"))]);

@@ -42,12 +42,7 @@ impl Agent {
                 // Problems of objects that a sync does not look at.
                 self.log_problems();
             }
-            Event::Apply(Object::Service(mut service)) => {
-                if !self.config.resolved.bool("externalIPs.enabled") {
-                    service.spec.external_ips = None;
-                }
-                self.model.apply_service(&service);
-            }
+            Event::Apply(Object::Service(service)) => self.model.apply_service(&service),
             Event::Apply(Object::EndpointSlice(slice)) => self.model.apply_slice(&slice),
             Event::Apply(Object::Node(node)) => self.apply_node(&node),
             Event::Delete(Kind::Service, namespace, name) => self.model.delete_service(&namespace, &name),

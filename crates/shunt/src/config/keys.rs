@@ -87,6 +87,12 @@ pub const KEYS: &[Key] = &[
         "The API server's address; with the service account's token and CA.",
     ),
     key("k8sServicePort", Kind::Number(1, 65535), "6443", "The API server's port."),
+    key(
+        "k8s.serviceProxyName",
+        Kind::Text,
+        "",
+        "Serve the Services labelled for a proxy of this name; those without the label when empty.",
+    ),
     key("kubeconfig", Kind::Text, "", "A kubeconfig file to reach the API server with."),
     key("manifests", Kind::Text, "", "A directory of manifests to serve in place of an API server."),
     key("bpfRoot", Kind::Text, "/sys/fs/bpf/shunt", "Where maps, links and programs are pinned."),
@@ -183,6 +189,12 @@ pub const KEYS: &[Key] = &[
         "Let loadBalancerSourceRanges hold for NodePorts and external IPs too.",
     ),
     key("bpf.lbExternalClusterIP", Kind::Bool, "false", "Let ClusterIPs answer to the outside."),
+    key(
+        "bpf.disableExternalIPMitigation",
+        Kind::Bool,
+        "false",
+        "Serve external IPs that are ClusterIPs or in the node's pod CIDRs (CVE-2020-8554).",
+    ),
     key(
         "flows.tcpEstablishedTimeout",
         Kind::Duration,

@@ -36,6 +36,9 @@ impl Config {
     pub fn model_options(&self) -> Options {
         Options {
             external_cluster_ip: self.resolved.bool("bpf.lbExternalClusterIP"),
+            external_ips: self.resolved.bool("externalIPs.enabled"),
+            external_ip_mitigation: !self.resolved.bool("bpf.disableExternalIPMitigation"),
+            service_proxy_name: self.resolved.text("k8s.serviceProxyName").into(),
             source_ranges_for_all: self.resolved.bool("bpf.lbSourceRangeAllTypes"),
             service_topology: self.resolved.bool("loadBalancer.serviceTopology"),
             node_port: NodePortOptions {
