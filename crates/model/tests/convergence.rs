@@ -50,10 +50,16 @@ fn meaning(actual: &Actual) -> Meaning {
 fn fresh(cluster: &Cluster) -> Actual {
     let mut fresh = Cluster::new(cluster.options.clone());
     fresh.model.set_node_port_addresses(cluster.node_ports.clone());
+    fresh.model.set_node_port_loopback(cluster.loopback);
     fresh.objects = cluster.objects.clone();
     fresh.relist();
     fresh.settle();
     fresh.store.dump().unwrap()
+}
+
+/// With everything on that can be.
+fn options() -> Options {
+    Options { host_ports: true, ..Options::new(NODE) }
 }
 
 fn happen(cluster: &mut Cluster, event: &Event) {
@@ -62,6 +68,11 @@ fn happen(cluster: &mut Cluster, event: &Event) {
         Event::DeleteService(n) => cluster.delete(Kind::Service, &format!("default/s{n}")),
         Event::DeleteSlice(n) => cluster.delete(Kind::EndpointSlice, &format!("default/sl{n}")),
         Event::DeleteNode => cluster.delete(Kind::Node, NODE),
+        Event::DeletePod(n) => cluster.delete(Kind::Pod, &format!("default/p{n}")),
+        Event::Loopback(on) => {
+            cluster.loopback = *on;
+            cluster.model.set_node_port_loopback(*on);
+        }
         Event::NodePorts(addresses) => {
             let parse = |a: &Vec<u8>| a.iter().map(|n| node_address(*n).parse().unwrap()).collect();
             cluster.node_ports = addresses.as_ref().map(parse);
@@ -124,7 +135,7 @@ proptest! {
         seed: u64,
         permille in 0..500u32,
     ) {
-        let mut cluster = Cluster::new(Options::new(NODE));
+        let mut cluster = Cluster::new(options());
         cluster.store = shunt_model::store::Faulty::new(cluster.store.inner.clone(), seed, permille);
         for event in &events {
             happen(&mut cluster, event);
@@ -137,7 +148,7 @@ proptest! {
 
     #[test]
     fn a_restart_over_the_same_objects_writes_nothing(events in prop::collection::vec(event(), 1..40)) {
-        let mut cluster = Cluster::new(Options::new(NODE));
+        let mut cluster = Cluster::new(options());
         events.iter().for_each(|e| happen(&mut cluster, e));
         cluster.settle();
         let (before, written) = (cluster.store.dump().unwrap(), cluster.store.inner.applied);
@@ -157,7 +168,7 @@ proptest! {
         seed: u64,
         permille in 0..300u32,
     ) {
-        let mut cluster = Cluster::new(Options::new(NODE));
+        let mut cluster = Cluster::new(options());
         let faulty = shunt_model::store::Faulty::new(cluster.store.inner.clone(), seed, permille);
         let mut watching = Watching::new(faulty);
         for event in &events {
@@ -183,7 +194,7 @@ proptest! {
         ranges in 0..6u32,
     ) {
         let small = Capacity { backends, slots, frontends, ranges };
-        let mut cluster = Cluster::with_capacity(Options::new(NODE), small);
+        let mut cluster = Cluster::with_capacity(options(), small);
         for event in &events {
             happen(&mut cluster, event);
         }
@@ -209,7 +220,7 @@ proptest! {
         events in prop::collection::vec(event(), 10..40),
         damage in prop::collection::vec((0..6u8, any::<prop::sample::Index>()), 1..6),
     ) {
-        let mut cluster = Cluster::new(Options::new(NODE));
+        let mut cluster = Cluster::new(options());
         events.iter().for_each(|e| happen(&mut cluster, e));
         cluster.settle();
         let before = cluster.store.dump().unwrap();

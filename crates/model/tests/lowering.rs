@@ -28,6 +28,7 @@ fn read(yaml: &str) -> Read {
             Object::Service(s) => spec = Spec::new(&s, "", &mut words),
             Object::Slice(s) => slices.push(Slice::new(&s, common::NODE, &mut words)),
             Object::Node(n) => node = NodeState::new(&n),
+            Object::Pod(_) => {}
         }
     }
     Read { spec: spec.unwrap(), slices, node }

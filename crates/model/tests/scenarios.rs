@@ -2,7 +2,7 @@
 //!
 //! A line `>>> verb args` begins a step; the lines up to the next one are its body. Steps: `apply` (YAML documents),
 //! `delete KIND NAMESPACE/NAME`, `relist`, `restart` (the agent dies, another reads the maps back, nothing is listed yet),
-//! `node-ports ADDR...`, `node-port-loopback`, `external-cluster-ip`; and to look: `dump` (`bpf lb list`), `backends`, `source-ranges`, `problems`, `status`.
+//! `node-ports ADDR...`, `node-port-loopback`, `host-ports`, `external-cluster-ip`; and to look: `dump` (`bpf lb list`), `backends`, `source-ranges`, `problems`, `status`.
 
 // A test that cannot go on should say where.
 #![allow(clippy::unwrap_used)]
@@ -75,7 +75,15 @@ fn perform(cluster: &mut Cluster, command: &str, body: &str) -> Option<String> {
             cluster.node_ports = Some(words.map(|w| w.parse().unwrap()).collect());
             cluster.model.set_node_port_addresses(cluster.node_ports.clone());
         }
-        "node-port-loopback" => cluster.model.set_node_port_loopback(true),
+        "node-port-loopback" => {
+            cluster.loopback = true;
+            cluster.model.set_node_port_loopback(true);
+        }
+        "host-ports" => {
+            cluster.options.host_ports = true;
+            cluster.restart();
+            cluster.relist();
+        }
         "external-cluster-ip" => {
             cluster.options.external_cluster_ip = true;
             cluster.model = Model::new(cluster.options.clone(), cluster.store.capacity());

@@ -2,8 +2,7 @@
 
 use crate::Problem;
 use crate::model::{AddressIndex, Options};
-use crate::objects::Kind;
-use crate::snapshot::{NodeState, PortSpec, Reach, Spec, Vip};
+use crate::snapshot::{Hosts, NodeState, PortSpec, Reach, Spec, Vip, whose};
 use crate::store::{Family, FrontendRef};
 use shunt_common::{FRONTEND_SCOPES, Frontend, FrontendKind, frontend_flag};
 use std::collections::HashMap;
@@ -86,6 +85,9 @@ pub fn wanted<'a>(name: &'a str, spec: &Spec, env: &'a Env<'a>) -> (Vec<Wanted>,
     cluster_ips(&mut out, spec);
     for (port, index) in spec.ports.iter().zip(0u16..) {
         node_ports(&mut out, spec, port, index);
+        if let Some(hosts) = &spec.hosts {
+            host_port(&mut out, hosts, port, index);
+        }
     }
     vips(&mut out, spec);
     out.wildcards();
@@ -132,6 +134,38 @@ fn node_ports(out: &mut Collector<'_>, spec: &Spec, port: &PortSpec, index: u16)
             out.add(family.loopback(), &node_port, index, FrontendKind::NodePort, frontend_flag::HOST_ONLY);
         }
         out.add(family.unspecified(), &node_port, index, FrontendKind::NodePort, frontend_flag::MARKER);
+    }
+}
+
+/// A pod's port on the node: on the addresses where NodePorts answer, or on its hostIP alone.
+fn host_port(out: &mut Collector<'_>, hosts: &Hosts, port: &PortSpec, index: u16) {
+    let (env, kind) = (out.env, FrontendKind::HostPort);
+    let (min, max) = env.options.node_port.range;
+    if env.options.node_port.enabled && (min..=max).contains(&port.port) {
+        let what = format!("hostPort {} is inside nodePort.range {min}-{max}", port.port);
+        return out.problem(what, "choose one outside");
+    }
+    let host = hosts.ips[usize::from(index)];
+    let any = host.is_none_or(|ip| ip.is_unspecified());
+    let wants =
+        |family: &Family| hosts.families[*family as usize] && host.is_none_or(|ip| Family::of(ip) == *family);
+    for family in Family::ALL.into_iter().filter(wants) {
+        for addr in env.node_ports.iter().filter(|a| any && Family::of(**a) == family) {
+            out.add(*addr, port, index, kind, frontend_flag::EXTERNAL);
+        }
+        if any && env.node_port_loopback {
+            out.add(family.loopback(), port, index, kind, frontend_flag::HOST_ONLY);
+        }
+        let Some(host) = host.filter(|_| !any) else { continue };
+        if host.is_loopback() {
+            out.add(host, port, index, kind, frontend_flag::HOST_ONLY);
+        } else if env.node.owns(host) || env.node_ports.contains(&host) {
+            out.add(host, port, index, kind, frontend_flag::EXTERNAL);
+        } else {
+            // Any address would do otherwise to take other people's traffic (CVE-2020-8554 by another door).
+            let what = format!("hostIP {host} is no address of this node");
+            out.problem(what, "use one that the Node object or nodePort.addresses has");
+        }
     }
 }
 
@@ -202,7 +236,8 @@ impl<'a> Collector<'a> {
     }
 
     fn problem(&mut self, what: String, todo: &str) {
-        self.problems.push(Problem::new(Kind::Service, self.name, what, todo));
+        let (kind, name) = whose(self.name);
+        self.problems.push(Problem::new(kind, name, what, todo));
     }
 
     /// The row of each virtual address that stands for the ports that nobody serves there. A node's address has ports
@@ -258,7 +293,8 @@ impl<'a> Collector<'a> {
         };
         let what = format!("{at}{}/{} is claimed by two of its ports", port.port, port.proto.name());
         let todo = "give each port its own number; the first keeps it";
-        let problem = Problem::new(Kind::Service, self.name, what, todo);
+        let (object, name) = whose(self.name);
+        let problem = Problem::new(object, name, what, todo);
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }

@@ -76,6 +76,16 @@ impl Slices {
         }
     }
 
+    /// Holds these slices and no others; false when they are the same.
+    pub fn replace(&mut self, slices: Vec<Slice>) -> bool {
+        if self.0.iter().map(|h| &h.slice).eq(&slices) {
+            return false;
+        }
+        let held = |slice: Slice| Held { key: slice.family.name().into(), slice, round: 0 };
+        self.0 = slices.into_iter().map(held).collect();
+        true
+    }
+
     /// Removes a slice.
     pub fn remove(&mut self, key: &str) {
         self.0.retain(|h| *h.key != *key);

@@ -1,8 +1,8 @@
 //! What the sources tell us. Every call is cheap: it converts one object and marks what must be looked at again.
 
 use super::{Entry, Model};
-use crate::objects::{EndpointSlice, Kind, Node, Service};
-use crate::snapshot::{NodeState, ServiceName, Slice, Spec, service_name};
+use crate::objects::{EndpointSlice, Kind, Node, Pod, Service};
+use crate::snapshot::{NodeState, ServiceName, Slice, Spec, host_ports, pod_name, service_name, whose};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -74,6 +74,36 @@ impl Model {
         }
     }
 
+    /// A Pod was added or changed; those of other nodes and those without host ports are forgotten.
+    pub fn apply_pod(&mut self, pod: &Pod) {
+        let key = pod_name(pod.metadata.namespace(), &pod.metadata.name);
+        let ours = Some(&self.options.node_name).filter(|_| self.options.host_ports);
+        let read = ours.and_then(|node| host_ports(pod, node, &mut self.words));
+        let Some((spec, slices)) = read else { return self.remove_pod(&key) };
+        let name = self.intern(&key);
+        let entry = self.services.entry(name.clone()).or_default();
+        entry.round = self.rounds[Kind::Pod as usize].current;
+        if entry.slices.replace(slices) {
+            self.dirty.insert(name.clone());
+        }
+        if entry.spec.as_deref() != Some(&spec) {
+            self.set_spec(&name, Some(Box::new(spec)));
+        }
+    }
+
+    /// A Pod was removed.
+    pub fn delete_pod(&mut self, namespace: &str, name: &str) {
+        self.remove_pod(&pod_name(namespace, name));
+    }
+
+    fn remove_pod(&mut self, key: &str) {
+        let Some(name) = self.known(key) else { return };
+        if let Some(entry) = self.services.get_mut(&name) {
+            entry.slices.replace(Vec::new());
+        }
+        self.set_spec(&name, None);
+    }
+
     /// Where NodePorts answer, after `nodePort.addresses`; `None` for the node's primary address of each family.
     pub fn set_node_port_addresses(&mut self, addresses: Option<Vec<IpAddr>>) {
         if self.node_port_addresses != addresses {
@@ -102,14 +132,21 @@ impl Model {
     pub fn end_replace(&mut self, kind: Kind) {
         let round = self.rounds[kind as usize];
         match kind {
-            Kind::Service => {
-                let gone = |e: &Entry| e.spec.is_some() && e.round != round.current;
+            Kind::Service | Kind::Pod => {
+                let gone =
+                    |n: &str, e: &Entry| whose(n).0 == kind && e.spec.is_some() && e.round != round.current;
                 let names: Vec<_> =
-                    self.services.iter().filter(|(_, e)| gone(e)).map(|(n, _)| n.clone()).collect();
-                names.iter().for_each(|name| self.set_spec(name, None));
+                    self.services.iter().filter(|(n, e)| gone(n, e)).map(|(n, _)| n.clone()).collect();
+                for name in &names {
+                    match kind {
+                        Kind::Pod => self.remove_pod(name),
+                        _ => self.set_spec(name, None),
+                    }
+                }
             }
             Kind::EndpointSlice => {
-                let gone = self.services.values().flat_map(|e| e.slices.not_of(round.current));
+                let services = self.services.iter().filter(|(n, _)| whose(n).0 == Kind::Service);
+                let gone = services.flat_map(|(_, e)| e.slices.not_of(round.current));
                 let keys: Vec<_> = gone.cloned().collect();
                 keys.iter().for_each(|key| self.remove_slice(key));
             }

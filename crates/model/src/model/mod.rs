@@ -35,6 +35,8 @@ pub struct Options {
     pub service_topology: bool,
     /// `bpf.lbSourceRangeAllTypes`: source ranges hold for NodePorts and external IPs too.
     pub source_ranges_for_all: bool,
+    /// `hostPort.enabled`: serve the host ports of this node's pods.
+    pub host_ports: bool,
     /// `externalIPs.enabled`.
     pub external_ips: bool,
     /// Not `bpf.disableExternalIPMitigation`: an external IP that is some ClusterIP or lies in the node's pod CIDRs is
@@ -66,6 +68,7 @@ impl Options {
             // kube-proxy has it on, and no switch for it.
             service_topology: true,
             source_ranges_for_all: false,
+            host_ports: false,
             external_ips: true,
             external_ip_mitigation: true,
             service_proxy_name: String::new(),
@@ -102,7 +105,7 @@ pub struct Model {
     /// Service ports that may have source ranges beside these, which count no more.
     loose: BTreeMap<(u32, Family), Vec<IpNet>>,
     /// Relist round of each kind; zero until its first list is complete.
-    rounds: [Round; 3],
+    rounds: [Round; Kind::ALL.len()],
     /// Rows that were read back have been compared with what is asked for.
     swept: bool,
 }
@@ -136,7 +139,7 @@ impl Model {
             orphans: BTreeSet::new(),
             stuck: BTreeSet::new(),
             loose: BTreeMap::new(),
-            rounds: [Round::default(); 3],
+            rounds: [Round::default(); Kind::ALL.len()],
             swept: false,
         }
     }
@@ -158,7 +161,8 @@ impl Model {
     /// The kinds whose first list is not complete.
     #[must_use]
     pub fn waiting(&self) -> Vec<Kind> {
-        Kind::ALL.into_iter().filter(|k| !self.rounds[*k as usize].synced).collect()
+        let needed = |k: &Kind| *k != Kind::Pod || self.options.host_ports;
+        Kind::ALL.into_iter().filter(needed).filter(|k| !self.rounds[*k as usize].synced).collect()
     }
 
     /// How much of each limited thing is in use.
@@ -170,7 +174,7 @@ impl Model {
     /// How many services are served, cheaper than listing them.
     #[must_use]
     pub fn service_count(&self) -> usize {
-        self.services.values().filter(|e| e.spec.is_some()).count()
+        self.services.values().filter(|e| e.spec.as_ref().is_some_and(|s| s.hosts.is_none())).count()
     }
 
     /// What the maps hold as far as we know.

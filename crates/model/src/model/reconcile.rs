@@ -5,7 +5,7 @@ use crate::Problem;
 use crate::diff::diff;
 use crate::lower::{Group, Here, lower};
 use crate::objects::Kind;
-use crate::snapshot::ServiceName;
+use crate::snapshot::{ServiceName, whose};
 use crate::store::{Family, FrontendRef, MapError, MapStore, Op, RangeRef};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -98,7 +98,8 @@ impl Model {
         for group in &groups {
             if let Err(error) = self.reconcile_group(name, group, store, report) {
                 failed.extend(group.frontends.iter().map(|f| (f.key, error.to_string())));
-                report.failed.push(Failure { object: format!("Service {name}"), error });
+                let (kind, name) = whose(name);
+                report.failed.push(Failure { object: format!("{} {name}", kind.name()), error });
             }
         }
         if !failed.is_empty() {

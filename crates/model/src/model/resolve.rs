@@ -4,8 +4,7 @@ use super::Model;
 use crate::Problem;
 use crate::claims::Claimant;
 use crate::lower::{Env, Wanted, wanted};
-use crate::objects::Kind;
-use crate::snapshot::{ServiceName, Spec};
+use crate::snapshot::{ServiceName, Spec, whose};
 use shunt_common::{FrontendKind, Proto};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -90,10 +89,6 @@ fn conflict(name: &str, spec: Option<&Spec>, want: &Wanted, holder: &str) -> Pro
         _ => format!("{} {}:{}/{proto}", want.kind.name(), want.key.addr(), want.key.port()),
     };
     let what = format!("port {port:?}: {what} belongs to {holder}");
-    Problem::new(
-        Kind::Service,
-        name,
-        what,
-        "give one of the two another; the older keeps it, else the first by name",
-    )
+    let (kind, name) = whose(name);
+    Problem::new(kind, name, what, "give one of the two another; the older keeps it, else the first by name")
 }

@@ -2,7 +2,7 @@
 
 use super::{Entry, Model};
 use crate::lower::Wanted;
-use crate::snapshot::ServiceName;
+use crate::snapshot::{ServiceName, whose};
 use crate::store::Family;
 use serde::{Deserialize, Serialize};
 use shunt_common::{Pool, Proto, Scope};
@@ -32,7 +32,7 @@ pub struct FrontendView {
     pub address: IpAddr,
     /// Port.
     pub port: u16,
-    /// `TCP` or `UDP`.
+    /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
     /// `ClusterIP`, `NodePort`, `ExternalIPs`, `LoadBalancer`, `HostPort`.
     pub kind: String,
@@ -57,7 +57,7 @@ pub struct BackendView {
     pub address: IpAddr,
     /// Port.
     pub port: u16,
-    /// `TCP` or `UDP`.
+    /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
     /// `active`, `terminating`, `terminating-not-serving`.
     pub state: String,
@@ -78,7 +78,7 @@ pub enum Status {
 }
 
 impl Model {
-    /// Every service that is ours to serve, in order of name.
+    /// Every service that is ours to serve, in order of name, and the pods with host ports.
     pub fn services(&self) -> impl Iterator<Item = ServiceView> + '_ {
         self.services.iter().filter(|(_, e)| e.spec.is_some()).map(|(name, entry)| self.view(name, entry))
     }
@@ -92,7 +92,8 @@ impl Model {
     }
 
     fn view(&self, name: &ServiceName, entry: &Entry) -> ServiceView {
-        let (namespace, short) = name.split_once('/').unwrap_or(("", name));
+        let (_, full) = whose(name);
+        let (namespace, short) = full.split_once('/').unwrap_or(("", full));
         let shown = entry.wanted.iter().filter(|w| !w.is_wildcard());
         let held = shown.filter(|w| self.claims.holder(&w.key) == Some(name));
         ServiceView {

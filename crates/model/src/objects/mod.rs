@@ -7,6 +7,7 @@
 mod endpoint_slice;
 mod meta;
 mod node;
+mod pod;
 mod service;
 
 pub use endpoint_slice::{
@@ -14,6 +15,7 @@ pub use endpoint_slice::{
 };
 pub use meta::Meta;
 pub use node::{Node, NodeAddress, NodeSpec, NodeStatus};
+pub use pod::{Container, ContainerPort, Pod, PodIp, PodSpec, PodStatus};
 pub use service::{
     ClientIpConfig, Ingress, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus,
     SessionAffinityConfig,
@@ -28,11 +30,13 @@ pub enum Kind {
     EndpointSlice,
     /// `v1/Node`, this node's only.
     Node,
+    /// `v1/Pod`, this node's only, for host ports.
+    Pod,
 }
 
 impl Kind {
-    /// Every kind that must have been listed before anything is programmed.
-    pub const ALL: [Kind; 3] = [Kind::Service, Kind::EndpointSlice, Kind::Node];
+    /// Every kind. Nothing is programmed before all have been listed; pods are not waited for where host ports are off.
+    pub const ALL: [Kind; 4] = [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::Pod];
 
     /// The word in `kind:` of a manifest.
     pub const fn name(self) -> &'static str {
@@ -40,6 +44,7 @@ impl Kind {
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::Node => "Node",
+            Self::Pod => "Pod",
         }
     }
 }

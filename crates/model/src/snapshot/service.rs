@@ -1,6 +1,6 @@
 //! A Service in compact form.
 
-use super::{Policy, Words, port_number, protocol, refused};
+use super::{Hosts, Policy, Words, port_number, protocol, refused};
 use crate::Problem;
 use crate::objects::{self, Kind};
 use crate::store::Family;
@@ -23,6 +23,8 @@ pub struct Spec {
     pub vips: Box<[Vip]>,
     /// Ports, each name once.
     pub ports: Box<[PortSpec]>,
+    /// Of a pod with host ports, where they answer; `None` for a Service.
+    pub hosts: Option<Box<Hosts>>,
     /// How its traffic is treated.
     pub policy: Policy,
     /// What was wrong.
@@ -63,7 +65,7 @@ impl Spec {
         if kind == "ExternalName" || service.metadata.label(OTHER_PROXY) != ours || headless(spec) {
             return None;
         }
-        let mut read = Reader { name: service.metadata.key(), problems: Vec::new() };
+        let mut read = Reader::new(Kind::Service, service.metadata.key());
         let cluster_ips = read.cluster_ips(spec);
         let vips = read.vips(service, kind);
         let policy = Policy::new(service, &mut read);
@@ -73,6 +75,7 @@ impl Spec {
             cluster_ips,
             vips,
             ports,
+            hosts: None,
             policy,
             problems: read.problems,
         })
@@ -92,13 +95,18 @@ fn headless(spec: &objects::ServiceSpec) -> bool {
 
 /// Notes what is wrong on the way.
 pub(super) struct Reader {
+    kind: Kind,
     name: String,
-    problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
 }
 
 impl Reader {
+    pub(super) fn new(kind: Kind, name: String) -> Self {
+        Self { kind, name, problems: Vec::new() }
+    }
+
     pub(super) fn problem(&mut self, what: String, todo: &str) {
-        self.problems.push(Problem::new(Kind::Service, &self.name, what, todo));
+        self.problems.push(Problem::new(self.kind, &self.name, what, todo));
     }
 
     fn address(&mut self, field: &str, text: &str) -> Option<IpAddr> {

@@ -6,7 +6,7 @@ pub mod world;
 
 use shunt_common::{BackendState, Frontend, Pool, Proto};
 use shunt_model::objects::{
-    Endpoint, EndpointPort, EndpointSlice, Kind, Meta, Node, Service, ServicePort, ServiceSpec,
+    Endpoint, EndpointPort, EndpointSlice, Kind, Meta, Node, Pod, Service, ServicePort, ServiceSpec,
 };
 use shunt_model::store::{Actual, BackendRow, Capacity, Faulty, MemoryStore, Op, RangeRef};
 use shunt_model::{MapStore, Model, Options, Report};
@@ -22,6 +22,7 @@ pub enum Object {
     Service(Service),
     Slice(EndpointSlice),
     Node(Node),
+    Pod(Pod),
 }
 
 impl Object {
@@ -48,6 +49,7 @@ impl Object {
             "Service" => Object::Service(serde_saphyr::from_str(doc).unwrap()),
             "EndpointSlice" => Object::Slice(serde_saphyr::from_str(doc).unwrap()),
             "Node" => Object::Node(serde_saphyr::from_str(doc).unwrap()),
+            "Pod" => Object::Pod(serde_saphyr::from_str(doc).unwrap()),
             other => panic!("kind {other}"),
         }
     }
@@ -57,6 +59,7 @@ impl Object {
             Object::Service(s) => (Kind::Service, s.metadata.key()),
             Object::Slice(s) => (Kind::EndpointSlice, s.metadata.key()),
             Object::Node(n) => (Kind::Node, n.metadata.name.clone()),
+            Object::Pod(p) => (Kind::Pod, p.metadata.key()),
         }
     }
 }
@@ -65,6 +68,7 @@ pub struct Cluster {
     pub objects: BTreeMap<(Kind, String), Object>,
     pub options: Options,
     pub node_ports: Option<Vec<std::net::IpAddr>>,
+    pub loopback: bool,
     pub model: Model,
     pub store: Faulty<MemoryStore>,
 }
@@ -77,7 +81,8 @@ impl Cluster {
     pub fn with_capacity(options: Options, capacity: Capacity) -> Self {
         let model = Model::new(options.clone(), capacity);
         let store = Faulty::new(MemoryStore::checked(capacity), 0, 0);
-        let mut cluster = Self { objects: BTreeMap::new(), options, node_ports: None, model, store };
+        let mut cluster =
+            Self { objects: BTreeMap::new(), options, node_ports: None, loopback: false, model, store };
         cluster.relist();
         cluster
     }
@@ -87,6 +92,7 @@ impl Cluster {
             Object::Service(s) => self.model.apply_service(s),
             Object::Slice(s) => self.model.apply_slice(s),
             Object::Node(n) => self.model.apply_node(n),
+            Object::Pod(p) => self.model.apply_pod(p),
         }
         self.objects.insert(object.key(), object);
     }
@@ -98,6 +104,7 @@ impl Cluster {
             Kind::Service => self.model.delete_service(namespace, name),
             Kind::EndpointSlice => self.model.delete_slice(namespace, name),
             Kind::Node => self.model.delete_node(name),
+            Kind::Pod => self.model.delete_pod(namespace, name),
         }
     }
 
@@ -115,6 +122,7 @@ impl Cluster {
                 Object::Service(s) if kind == Kind::Service => self.model.apply_service(s),
                 Object::Slice(s) if kind == Kind::EndpointSlice => self.model.apply_slice(s),
                 Object::Node(n) if kind == Kind::Node => self.model.apply_node(n),
+                Object::Pod(p) if kind == Kind::Pod => self.model.apply_pod(p),
                 _ => {}
             }
         }
@@ -125,6 +133,7 @@ impl Cluster {
     pub fn restart(&mut self) {
         self.model = Model::new(self.options.clone(), self.store.capacity());
         self.model.set_node_port_addresses(self.node_ports.clone());
+        self.model.set_node_port_loopback(self.loopback);
         self.model.restore(&self.store.dump().unwrap());
     }
 

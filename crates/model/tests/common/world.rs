@@ -12,6 +12,8 @@ pub enum Event {
     DeleteService(u8),
     DeleteSlice(u8),
     DeleteNode,
+    DeletePod(u8),
+    Loopback(bool),
     NodePorts(Option<Vec<u8>>),
     Relist,
     Restart,
@@ -27,6 +29,9 @@ pub fn event() -> impl Strategy<Value = Event> {
         2 => (0..4u8).prop_map(Event::DeleteService),
         2 => (0..8u8).prop_map(Event::DeleteSlice),
         1 => Just(Event::DeleteNode),
+        2 => pod().prop_map(|p| Event::Apply(Box::new(Object::Pod(p)))),
+        1 => (0..3u8).prop_map(Event::DeletePod),
+        1 => any::<bool>().prop_map(Event::Loopback),
         1 => prop::option::of(prop::collection::vec(0..3u8, 0..3)).prop_map(Event::NodePorts),
         1 => Just(Event::Relist),
         1 => Just(Event::Restart),
@@ -180,6 +185,42 @@ prop_compose! {
             metadata: Meta { name: if own { NODE } else { "node-2" }.into(), labels, ..Meta::default() },
             spec: NodeSpec { pod_cidrs: pods.then(|| vec!["10.244.1.0/24".into()]), pod_cidr: None },
             status: NodeStatus { addresses: Some(addresses.into_iter().map(address).collect()) },
+        }
+    }
+}
+
+prop_compose! {
+    fn pod()(
+        n in 0..3u8,
+        here in prop::bool::weighted(0.8),
+        v6: bool,
+        over in prop::bool::weighted(0.1),
+        leaving in prop::bool::weighted(0.2),
+        ports in prop::collection::vec((0..3i64, 0..4usize), 0..3),
+    ) -> Pod {
+        let ports = ports.into_iter().map(|(port, host)| ContainerPort {
+            container_port: 8080,
+            // Now and then one in the NodePort range.
+            host_port: Some(if port == 2 { 30001 } else { 8080 + port }),
+            host_ip: [None, Some("127.0.0.1"), Some("192.168.0.1"), Some("198.51.100.1")][host].map(Into::into),
+            protocol: None,
+        }).collect();
+        let mut ips = vec![PodIp { ip: format!("10.244.20.{n}") }];
+        ips.extend(v6.then(|| PodIp { ip: format!("fd00:244:20::{n}") }));
+        Pod {
+            metadata: Meta {
+                deletion_timestamp: leaving.then(|| "2026-01-01T00:00:00Z".into()),
+                ..meta(format!("p{n}"))
+            },
+            spec: PodSpec {
+                node_name: Some(if here { NODE } else { "other" }.into()),
+                containers: Some(vec![Container { ports: Some(ports) }]),
+                ..PodSpec::default()
+            },
+            status: PodStatus {
+                phase: Some(if over { "Failed" } else { "Running" }.into()),
+                pod_ips: Some(ips),
+            },
         }
     }
 }

@@ -45,8 +45,10 @@ impl Agent {
             Event::Apply(Object::Service(service)) => self.model.apply_service(&service),
             Event::Apply(Object::EndpointSlice(slice)) => self.model.apply_slice(&slice),
             Event::Apply(Object::Node(node)) => self.apply_node(&node),
+            Event::Apply(Object::Pod(pod)) => self.model.apply_pod(&pod),
             Event::Delete(Kind::Service, namespace, name) => self.model.delete_service(&namespace, &name),
             Event::Delete(Kind::EndpointSlice, namespace, name) => self.model.delete_slice(&namespace, &name),
+            Event::Delete(Kind::Pod, namespace, name) => self.model.delete_pod(&namespace, &name),
             Event::Delete(Kind::Node, _, name) => {
                 self.model.delete_node(&name);
                 if name == self.config.node_name {

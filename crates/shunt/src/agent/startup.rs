@@ -134,8 +134,12 @@ pub(super) async fn source(config: &Config) -> Result<Events, String> {
         tokio::spawn(async move { manifests::watch(&dir, sender).await });
     } else {
         let client = kube::connect(&access(config)).await?;
-        let node = config.node_name.clone();
-        tokio::spawn(async move { kube::watch(client, &node, sender).await });
+        let wanted = kube::Wanted {
+            node: config.node_name.clone(),
+            proxy: config.resolved.text("k8s.serviceProxyName").into(),
+            pods: config.resolved.bool("hostPort.enabled"),
+        };
+        tokio::spawn(async move { kube::watch(client, &wanted, sender).await });
     }
     Ok(events)
 }

@@ -129,6 +129,12 @@ pub const KEYS: &[Key] = &[
         "true",
         "Keep the kernel from giving NodePorts to sockets as source ports.",
     ),
+    key(
+        "hostPort.enabled",
+        Kind::Bool,
+        "false",
+        "Serve the host ports of this node's pods, where no CNI plugin does; needs to list and watch pods.",
+    ),
     key("externalIPs.enabled", Kind::Bool, "true", "Serve spec.externalIPs."),
     key(
         "loadBalancer.mode",

@@ -36,6 +36,7 @@ impl Config {
     pub fn model_options(&self) -> Options {
         Options {
             external_cluster_ip: self.resolved.bool("bpf.lbExternalClusterIP"),
+            host_ports: self.resolved.bool("hostPort.enabled"),
             external_ips: self.resolved.bool("externalIPs.enabled"),
             external_ip_mitigation: !self.resolved.bool("bpf.disableExternalIPMitigation"),
             service_proxy_name: self.resolved.text("k8s.serviceProxyName").into(),

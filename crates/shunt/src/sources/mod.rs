@@ -4,7 +4,7 @@ pub mod kube;
 pub mod manifests;
 
 use shunt_model::Problem;
-use shunt_model::objects::{EndpointSlice, Kind, Node, Service};
+use shunt_model::objects::{EndpointSlice, Kind, Node, Pod, Service};
 
 /// An object of one of the kinds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,6 +15,8 @@ pub enum Object {
     EndpointSlice(Box<EndpointSlice>),
     /// A Node.
     Node(Box<Node>),
+    /// A Pod.
+    Pod(Box<Pod>),
 }
 
 /// What a source tells the agent.
@@ -50,6 +52,7 @@ impl Object {
             Self::Service(_) => Kind::Service,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Node(_) => Kind::Node,
+            Self::Pod(_) => Kind::Pod,
         }
     }
 
@@ -60,6 +63,7 @@ impl Object {
             Self::Service(o) => (o.metadata.namespace().into(), o.metadata.name.clone()),
             Self::EndpointSlice(o) => (o.metadata.namespace().into(), o.metadata.name.clone()),
             Self::Node(o) => (String::new(), o.metadata.name.clone()),
+            Self::Pod(o) => (o.metadata.namespace().into(), o.metadata.name.clone()),
         }
     }
 
@@ -72,6 +76,7 @@ impl Object {
             Kind::Service => serde_json::from_value(json).map(|o| Self::Service(Box::new(o))),
             Kind::EndpointSlice => serde_json::from_value(json).map(|o| Self::EndpointSlice(Box::new(o))),
             Kind::Node => serde_json::from_value(json).map(|o| Self::Node(Box::new(o))),
+            Kind::Pod => serde_json::from_value(json).map(|o| Self::Pod(Box::new(o))),
         };
         let object = object.map_err(|e| e.to_string())?;
         if object.name().1.is_empty() { Err("metadata.name is missing".into()) } else { Ok(object) }

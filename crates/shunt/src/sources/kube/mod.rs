@@ -12,19 +12,44 @@ use futures::{StreamExt, TryStreamExt};
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource};
-use object::{Body, Nodes, Services, Slices, Watched};
+use object::{Body, Nodes, Pods, Services, Slices, Watched};
 use shunt_model::Problem;
 use std::collections::HashSet;
 
-/// Watches every kind until the agent stops listening.
-pub async fn watch(client: Client, node_name: &str, events: Sender) {
-    let services = watcher::Config::default().labels("!service.kubernetes.io/service-proxy-name");
+/// What is watched.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Wanted {
+    /// This node's name.
+    pub node: String,
+    /// Services labelled for a proxy of this name; those without the label when empty.
+    pub proxy: String,
+    /// This node's pods too.
+    pub pods: bool,
+}
+
+impl Wanted {
+    /// The label selector of Services.
+    fn services(&self) -> String {
+        const LABEL: &str = "service.kubernetes.io/service-proxy-name";
+        if self.proxy.is_empty() { format!("!{LABEL}") } else { format!("{LABEL}={}", self.proxy) }
+    }
+}
+
+/// Watches every kind that is wanted until the agent stops listening.
+pub async fn watch(client: Client, wanted: &Wanted, events: Sender) {
+    let services = watcher::Config::default().labels(&wanted.services());
     let slices = watcher::Config::default().labels("!service.kubernetes.io/headless");
-    let nodes = watcher::Config::default().fields(&format!("metadata.name={node_name}"));
+    let nodes = watcher::Config::default().fields(&format!("metadata.name={}", wanted.node));
+    let pods = watcher::Config::default().fields(&format!("spec.nodeName={}", wanted.node));
     tokio::join!(
         follow::<Services>(client.clone(), services, events.clone()),
         follow::<Slices>(client.clone(), slices, events.clone()),
-        follow::<Nodes>(client, nodes, events),
+        follow::<Nodes>(client.clone(), nodes, events.clone()),
+        async {
+            if wanted.pods {
+                follow::<Pods>(client, pods, events).await;
+            }
+        },
     );
 }
 

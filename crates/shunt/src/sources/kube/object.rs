@@ -5,7 +5,7 @@ use kube::Resource;
 use kube::core::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
-use shunt_model::objects::{EndpointSlice, Kind, Meta, Node, Service};
+use shunt_model::objects::{EndpointSlice, Kind, Meta, Node, Pod, Service};
 use std::borrow::Cow;
 use std::fmt::Debug;
 
@@ -38,6 +38,7 @@ bodies! {
     Services = Service, "", "services";
     Slices = EndpointSlice, "discovery.k8s.io", "endpointslices";
     Nodes = Node, "", "nodes";
+    Pods = Pod, "", "pods";
 }
 
 /// An object as a watch sees it: the metadata that the watch needs, and the body or why it could not be read.

@@ -17,6 +17,8 @@ struct Api {
     lists: Arc<Mutex<Vec<String>>>,
     watches: Arc<Mutex<Vec<String>>>,
     asked: Arc<Mutex<Vec<HashMap<String, String>>>>,
+    /// What was asked of pods.
+    pods: Arc<Mutex<Vec<HashMap<String, String>>>>,
 }
 
 impl Api {
@@ -25,6 +27,7 @@ impl Api {
             .route("/api/v1/services", get(services))
             .route("/apis/discovery.k8s.io/v1/endpointslices", get(nothing))
             .route("/api/v1/nodes", get(nothing))
+            .route("/api/v1/pods", get(pods))
             .with_state(self);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -51,8 +54,17 @@ async fn services(State(api): State<Api>, Query(query): Query<HashMap<String, St
     }
 }
 
+async fn pods(State(api): State<Api>, Query(query): Query<HashMap<String, String>>) -> HttpBody {
+    api.pods.lock().unwrap().push(query.clone());
+    nothing(State(api), Query(query)).await
+}
+
 async fn nothing(State(_): State<Api>, Query(query): Query<HashMap<String, String>>) -> HttpBody {
     if query.contains_key("watch") { held(String::new()) } else { HttpBody::from(list("1", &[])) }
+}
+
+async fn watch_n1(client: Client, events: Sender) {
+    super::watch(client, &Wanted { node: "n1".into(), ..Wanted::default() }, events).await;
 }
 
 fn service(name: &str, version: &str, ports: &str) -> String {
@@ -102,7 +114,7 @@ async fn a_malformed_object_is_told_and_the_watch_goes_on() {
     api.watches.lock().unwrap().push(watch.concat());
     let (sender, mut events) = mpsc::channel(64);
     let client = api.clone().serve().await;
-    let task = tokio::spawn(super::watch(client, "n1", sender));
+    let task = tokio::spawn(watch_n1(client, sender));
     assert_eq!(
         told(&mut events, 8).await,
         [
@@ -136,7 +148,7 @@ async fn a_watch_that_ends_resumes_at_its_bookmark_and_one_too_old_lists_again()
     api.watches.lock().unwrap().extend([event("BOOKMARK", bookmark), event("ERROR", gone), String::new()]);
     let (sender, mut events) = mpsc::channel(64);
     let client = api.clone().serve().await;
-    let task = tokio::spawn(super::watch(client, "n1", sender));
+    let task = tokio::spawn(watch_n1(client, sender));
     let words = told(&mut events, 6).await;
     let words: Vec<&str> = words.iter().map(String::as_str).filter(|w| *w != "down").collect();
     assert_eq!(words[..3], ["begin", "+shop/a", "end"]);
@@ -150,4 +162,37 @@ async fn a_watch_that_ends_resumes_at_its_bookmark_and_one_too_old_lists_again()
     assert_eq!(versions, ["5", "9", "20"]);
     drop(asked);
     task.abort();
+}
+
+#[test]
+fn the_services_of_a_named_proxy_are_asked_for_by_its_label() {
+    let wanted = |proxy: &str| Wanted { proxy: proxy.into(), ..Wanted::default() }.services();
+    assert_eq!(wanted(""), "!service.kubernetes.io/service-proxy-name");
+    assert_eq!(wanted("shunt"), "service.kubernetes.io/service-proxy-name=shunt");
+}
+
+#[tokio::test]
+async fn pods_of_this_node_are_watched_only_where_host_ports_are_on() {
+    for pods in [false, true] {
+        let api = Api::default();
+        let (sender, mut events) = mpsc::channel(64);
+        let client = api.clone().serve().await;
+        let wanted = Wanted { node: "n1".into(), pods, ..Wanted::default() };
+        let task = tokio::spawn(async move { super::watch(client, &wanted, sender).await });
+        let mut ended = Vec::new();
+        let wait = std::time::Duration::from_secs(if pods { 20 } else { 1 });
+        while ended.len() < 3 + usize::from(pods) {
+            match tokio::time::timeout(wait, events.recv()).await {
+                Ok(Some(Event::ListEnds(kind))) => ended.push(kind),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        assert_eq!(ended.contains(&Kind::Pod), pods, "{ended:?}");
+        if pods {
+            let asked = api.pods.lock().unwrap();
+            assert_eq!(asked[0]["fieldSelector"], "spec.nodeName=n1");
+        }
+        task.abort();
+    }
 }

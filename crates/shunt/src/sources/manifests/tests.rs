@@ -40,7 +40,7 @@ fn the_first_scan_lists_every_kind_and_the_next_ones_tell_changes() {
     write(&dir, "a.yaml", &format!("{WEB}---\n{API}"));
     let mut directory = Directory::new(dir.path());
     let events = directory.scan();
-    assert_eq!(events.iter().filter(|e| matches!(e, Event::ListEnds(_))).count(), 3);
+    assert_eq!(events.iter().filter(|e| matches!(e, Event::ListEnds(_))).count(), Kind::ALL.len());
     assert_eq!(applied(&events), ["+Service default/web", "+Service shop/api"]);
     assert_eq!(directory.scan(), []);
     write(&dir, "a.yaml", WEB);
@@ -118,7 +118,7 @@ async fn edits_are_followed_live() {
     let mut next = async || {
         tokio::time::timeout(std::time::Duration::from_secs(5), events.recv()).await.unwrap().unwrap()
     };
-    while next().await != Event::ListEnds(Kind::Node) {}
+    while next().await != Event::ListEnds(Kind::Pod) {}
     write(&dir, "new.yaml", WEB);
     assert!(matches!(next().await, Event::Apply(Object::Service(_))));
     fs::remove_file(dir.path().join("new.yaml")).unwrap();
