@@ -94,6 +94,12 @@ impl<S: MapStore> Watching<S> {
             let whole = self.before.get(&key) == Some(&now) || self.after.get(&key) == Some(&now);
             assert!(whole, "{key:?} leads to a mixture: {now:?}");
         }
+        for key in self.before.keys().filter(|key| self.after.contains_key(key)) {
+            assert!(
+                actual.frontends.contains_key(key),
+                "{key:?} is wanted all the time and was gone for a moment"
+            );
+        }
         for slot in actual.slots.keys() {
             self.slots_seen.insert(*slot, self.batch);
         }
