@@ -14,6 +14,7 @@
 mod claims;
 pub mod diff;
 pub mod dump;
+pub mod fate;
 pub mod ledger;
 pub mod lower;
 mod model;
