@@ -4,12 +4,14 @@
 //! maps. What may be freed follows from who names it: rows name service ids and ranges, ranges name backends.
 
 mod backends;
+mod held;
 mod ids;
 mod place;
 mod quarantine;
 mod restore;
 mod service_ids;
 mod space;
+mod usage;
 
 pub use backends::Backends;
 pub use ids::Ids;
@@ -17,9 +19,9 @@ pub use place::{Entries, PlaceError};
 pub use quarantine::Quarantine;
 pub use service_ids::ServiceIds;
 pub use space::Space;
+pub use usage::Usage;
 
 use crate::store::{Actual, BackendRow, Capacity, Family, FrontendRef, Op, RangeRef};
-use ipnet::{IpNet, Ipv4Net};
 use shunt_common::{Frontend, Ip4, Ip6, Pool};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -124,25 +126,25 @@ impl Ledger {
             Op::PutPool { pool, ids } => self.wrote_range(*pool, ids),
             Op::PutFrontend { key, row } => {
                 // Names the new before it lets go of the old: what both name is never free in between.
-                self.name_row(row);
+                self.name_row(key.family(), row);
                 if let Some(old) = self.rows.insert(*key, *row) {
-                    self.unname_row(&old);
+                    self.unname_row(key.family(), &old);
                 }
             }
             Op::PutRange(range) => {
                 if self.sources.insert(*range) {
                     // An id rests only when its ranges are gone too.
-                    self.services.named(range.service);
+                    self.services.ranged(range.service);
                 }
             }
             Op::DeleteRange(range) => {
                 if self.sources.remove(range) {
-                    self.services.unnamed(range.service, self.batch);
+                    self.services.unranged(range.service, self.batch);
                 }
             }
             Op::DeleteFrontend { key } => {
                 if let Some(old) = self.rows.remove(key) {
-                    self.unname_row(&old);
+                    self.unname_row(key.family(), &old);
                 }
             }
             Op::DeleteBackend { family: Family::V4, id } => self.backends4.forget(*id, self.batch),
@@ -157,20 +159,6 @@ impl Ledger {
         if range.refs == 0 {
             self.drop_range(pool.offset);
         }
-    }
-
-    /// Backends that a service port keeps beside its pools, in place of those that it kept before.
-    pub fn keep(&mut self, service: u32, family: Family, ids: &[u32]) {
-        ids.iter().for_each(|id| self.name_backend(family, *id));
-        let key = (service, family);
-        let old = if ids.is_empty() { self.kept.remove(&key) } else { self.kept.insert(key, ids.into()) };
-        self.unname_backends(family, &old.unwrap_or_default());
-    }
-
-    /// The backends that a service port keeps beside its pools.
-    #[must_use]
-    pub fn kept(&self, service: u32, family: Family) -> &[u32] {
-        self.kept.get(&(service, family)).map_or(&[], |ids| ids)
     }
 
     /// The next removal of a backend that nothing has named since before this batch. Ids that were never written
@@ -225,29 +213,6 @@ impl Ledger {
         }
     }
 
-    /// The source ranges of a service port.
-    pub fn sources(&self, service: u32, family: Family) -> impl Iterator<Item = IpNet> {
-        let least = IpNet::V4(Ipv4Net::default());
-        let from = self.sources.range(RangeRef { service, net: least }..);
-        let of = from.take_while(move |r| r.service == service).map(|r| r.net);
-        of.filter(move |net| Family::of(net.addr()) == family)
-    }
-
-    /// How much is given out, for metrics and for tests that look for leaks.
-    #[must_use]
-    pub fn usage(&self) -> Usage {
-        Usage {
-            services: self.services.taken(),
-            frontends4: self.rows.keys().filter(|k| k.family() == Family::V4).count(),
-            frontends6: self.rows.keys().filter(|k| k.family() == Family::V6).count(),
-            backends4: self.backends4.taken(),
-            backends6: self.backends6.taken(),
-            slots: self.space.taken(),
-            ranges4: self.sources.iter().filter(|r| r.net.addr().is_ipv4()).count(),
-            ranges6: self.sources.iter().filter(|r| r.net.addr().is_ipv6()).count(),
-        }
-    }
-
     fn wrote_range(&mut self, pool: Pool, ids: &[u32]) {
         let Some(range) = self.ranges.get_mut(&pool.offset) else { return };
         let family = range.family;
@@ -284,8 +249,8 @@ impl Ledger {
         self.ranges.get_mut(&pool.offset).filter(|r| r.len == pool.len)
     }
 
-    fn name_row(&mut self, row: &Frontend) {
-        self.services.named(row.service);
+    fn name_row(&mut self, family: Family, row: &Frontend) {
+        self.services.named(family, row);
         for pool in row.pools.iter().filter(|p| p.len > 0) {
             if let Some(range) = self.range_mut(*pool) {
                 range.refs += 1;
@@ -293,31 +258,10 @@ impl Ledger {
         }
     }
 
-    fn unname_row(&mut self, row: &Frontend) {
-        self.services.unnamed(row.service, self.batch);
+    fn unname_row(&mut self, family: Family, row: &Frontend) {
+        self.services.unnamed(family, row, self.batch);
         for pool in row.pools.iter().filter(|p| p.len > 0) {
             self.release(*pool);
         }
     }
-}
-
-/// How much of each limited thing is in use.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize, serde::Deserialize)]
-pub struct Usage {
-    /// Service ids.
-    pub services: usize,
-    /// Rows in `frontends4`.
-    pub frontends4: usize,
-    /// Rows in `frontends6`.
-    pub frontends6: usize,
-    /// IPv4 backend ids.
-    pub backends4: usize,
-    /// IPv6 backend ids.
-    pub backends6: usize,
-    /// Pool slots.
-    pub slots: usize,
-    /// Rows in `source_ranges4`.
-    pub ranges4: usize,
-    /// Rows in `source_ranges6`.
-    pub ranges6: usize,
 }

@@ -18,7 +18,7 @@ impl Ledger {
         }
         for range in &actual.ranges {
             self.sources.insert(*range);
-            self.services.named(range.service);
+            self.services.ranged(range.service);
         }
         for (key, row) in &actual.frontends {
             let mut row: Frontend = *row;
@@ -29,7 +29,7 @@ impl Ledger {
                 }
             }
             self.rows.insert(*key, row);
-            self.name_row(&row);
+            self.name_row(key.family(), &row);
         }
     }
 

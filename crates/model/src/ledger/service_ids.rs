@@ -1,6 +1,8 @@
 //! Service ids: one for each service port, kept for as long as the port is wanted or a row names it.
 
 use super::Ids;
+use crate::store::Family;
+use shunt_common::{Frontend, frontend_flag};
 use std::collections::HashMap;
 
 /// Ids above this are not taken over from maps: nothing that we wrote has them.
@@ -9,6 +11,9 @@ const LIMIT: u32 = 1 << 24;
 #[derive(Clone, Copy, Default, Debug)]
 struct Use {
     rows: u32,
+    /// Rows by family that limit their clients by source ranges.
+    limited: [u32; 2],
+    ranges: u32,
     owned: bool,
 }
 
@@ -29,7 +34,7 @@ impl ServiceIds {
     /// A new id, owned by the caller.
     pub fn take(&mut self) -> Option<u32> {
         let id = self.numbers.take()?;
-        self.used.insert(id, Use { rows: 0, owned: true });
+        self.used.insert(id, Use { owned: true, ..Use::default() });
         Some(id)
     }
 
@@ -44,23 +49,51 @@ impl ServiceIds {
     }
 
     /// One more row names the id.
-    pub fn named(&mut self, id: u32) {
-        if let Some(u) = self.used.get_mut(&id) {
+    pub fn named(&mut self, family: Family, row: &Frontend) {
+        if let Some(u) = self.use_of(row.service) {
             u.rows += 1;
-        } else if self.numbers.reserve(id) {
-            self.used.insert(id, Use { rows: 1, owned: false });
+            u.limited[family as usize] += limited(row);
         }
     }
 
     /// One row less names the id.
-    pub fn unnamed(&mut self, id: u32, batch: u64) {
-        self.change(id, batch, |u| u.rows = u.rows.saturating_sub(1));
+    pub fn unnamed(&mut self, family: Family, row: &Frontend, batch: u64) {
+        self.change(row.service, batch, |u| {
+            u.rows = u.rows.saturating_sub(1);
+            u.limited[family as usize] = u.limited[family as usize].saturating_sub(limited(row));
+        });
+    }
+
+    /// Whether a row of a family names the id for the sake of its source ranges.
+    #[must_use]
+    pub fn is_limited(&self, id: u32, family: Family) -> bool {
+        self.used.get(&id).is_some_and(|u| u.limited[family as usize] > 0)
+    }
+
+    /// One more source range names the id.
+    pub fn ranged(&mut self, id: u32) {
+        if let Some(u) = self.use_of(id) {
+            u.ranges += 1;
+        }
+    }
+
+    /// One source range less names the id.
+    pub fn unranged(&mut self, id: u32, batch: u64) {
+        self.change(id, batch, |u| u.ranges = u.ranges.saturating_sub(1));
+    }
+
+    /// What is known of an id, reserved if it was free; `None` for one that nothing of ours has.
+    fn use_of(&mut self, id: u32) -> Option<&mut Use> {
+        if !self.used.contains_key(&id) && self.numbers.reserve(id) {
+            self.used.insert(id, Use::default());
+        }
+        self.used.get_mut(&id)
     }
 
     fn change(&mut self, id: u32, batch: u64, change: impl FnOnce(&mut Use)) {
         let Some(u) = self.used.get_mut(&id) else { return };
         change(u);
-        if u.rows == 0 && !u.owned {
+        if u.rows == 0 && u.ranges == 0 && !u.owned {
             self.used.remove(&id);
             self.numbers.give_back(id, batch);
         }
@@ -76,4 +109,8 @@ impl ServiceIds {
     pub fn taken(&self) -> usize {
         self.used.len()
     }
+}
+
+fn limited(row: &Frontend) -> u32 {
+    u32::from(row.flags & frontend_flag::SOURCE_RANGES != 0)
 }

@@ -1,11 +1,12 @@
 //! Where a service wants to answer, and where it may not.
 
+use super::collector::Collector;
+use super::host_port::host_port;
 use crate::Problem;
 use crate::model::{AddressIndex, Options};
-use crate::snapshot::{Hosts, NodeState, PortSpec, Reach, Spec, Vip, whose};
+use crate::snapshot::{NodeState, Nodes, PortSpec, Reach, Spec, Vip};
 use crate::store::{Family, FrontendRef};
 use shunt_common::{FRONTEND_SCOPES, Frontend, FrontendKind, frontend_flag};
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 /// A frontend that a service asks for, before conflicts with other services are decided.
@@ -73,12 +74,8 @@ pub struct Env<'a> {
 /// Every frontend that a service may ask for, each key once, and what was refused.
 #[must_use]
 pub fn wanted<'a>(name: &'a str, spec: &Spec, env: &'a Env<'a>) -> (Vec<Wanted>, Vec<Problem>) {
-    if spec
-        .policy
-        .nodes
-        .as_ref()
-        .is_some_and(|nodes| !nodes.matches(&env.options.node_name, &env.node.labels))
-    {
+    let here = |nodes: &Nodes| nodes.matches(&env.options.node_name, &env.node.labels);
+    if !spec.policy.nodes.as_deref().is_none_or(here) {
         return Default::default();
     }
     let mut out = Collector::new(name, spec, env);
@@ -137,38 +134,6 @@ fn node_ports(out: &mut Collector<'_>, spec: &Spec, port: &PortSpec, index: u16)
     }
 }
 
-/// A pod's port on the node: on the addresses where NodePorts answer, or on its hostIP alone.
-fn host_port(out: &mut Collector<'_>, hosts: &Hosts, port: &PortSpec, index: u16) {
-    let (env, kind) = (out.env, FrontendKind::HostPort);
-    let (min, max) = env.options.node_port.range;
-    if env.options.node_port.enabled && (min..=max).contains(&port.port) {
-        let what = format!("hostPort {} is inside nodePort.range {min}-{max}", port.port);
-        return out.problem(what, "choose one outside");
-    }
-    let host = hosts.ips[usize::from(index)];
-    let any = host.is_none_or(|ip| ip.is_unspecified());
-    let wants =
-        |family: &Family| hosts.families[*family as usize] && host.is_none_or(|ip| Family::of(ip) == *family);
-    for family in Family::ALL.into_iter().filter(wants) {
-        for addr in env.node_ports.iter().filter(|a| any && Family::of(**a) == family) {
-            out.add(*addr, port, index, kind, frontend_flag::EXTERNAL);
-        }
-        if any && env.node_port_loopback {
-            out.add(family.loopback(), port, index, kind, frontend_flag::HOST_ONLY);
-        }
-        let Some(host) = host.filter(|_| !any) else { continue };
-        if host.is_loopback() {
-            out.add(host, port, index, kind, frontend_flag::HOST_ONLY);
-        } else if env.node.owns(host) || env.node_ports.contains(&host) {
-            out.add(host, port, index, kind, frontend_flag::EXTERNAL);
-        } else {
-            // Any address would do otherwise to take other people's traffic (CVE-2020-8554 by another door).
-            let what = format!("hostIP {host} is no address of this node");
-            out.problem(what, "use one that the Node object or nodePort.addresses has");
-        }
-    }
-}
-
 fn vips(out: &mut Collector<'_>, spec: &Spec) {
     let env = out.env;
     for vip in &spec.vips {
@@ -201,102 +166,4 @@ fn refused(vip: Vip, env: &Env<'_>) -> Option<(String, &'static str)> {
     }
     let cidr = env.node.pod_cidrs.iter().find(|net| net.contains(&vip.addr))?;
     Some((format!("lies in the pod CIDR {cidr}"), TODO))
-}
-
-/// What a family's frontends say of source ranges.
-fn source_flags(spec: &Spec, env: &Env<'_>, family: Family) -> u32 {
-    let Some(sources) = spec.policy.sources.as_ref().filter(|s| s.of(family).is_some()) else { return 0 };
-    let primary = env.node.primary.iter().find(|a| Family::of(**a) == family);
-    let mut flags = frontend_flag::SOURCE_RANGES;
-    if sources.deny {
-        flags |= frontend_flag::SOURCE_DENY;
-    }
-    // The address that the node's sockets have unless they ask for another, as kube-proxy takes it.
-    if primary.is_some_and(|addr| sources.admit(*addr)) {
-        flags |= frontend_flag::NODE_ALLOWED;
-    }
-    flags
-}
-
-struct Collector<'a> {
-    name: &'a str,
-    env: &'a Env<'a>,
-    /// Flags of limited frontends by family.
-    limited: [u32; 2],
-    found: Vec<Wanted>,
-    /// The port of each key found.
-    ports: HashMap<FrontendRef, u16>,
-    problems: Vec<Problem>,
-}
-
-impl<'a> Collector<'a> {
-    fn new(name: &'a str, spec: &Spec, env: &'a Env<'a>) -> Self {
-        let limited = Family::ALL.map(|family| source_flags(spec, env, family));
-        Self { name, env, limited, found: Vec::new(), ports: HashMap::new(), problems: Vec::new() }
-    }
-
-    fn problem(&mut self, what: String, todo: &str) {
-        let (kind, name) = whose(self.name);
-        self.problems.push(Problem::new(kind, name, what, todo));
-    }
-
-    /// The row of each virtual address that stands for the ports that nobody serves there. A node's address has ports
-    /// that are not ours, so it has none.
-    fn wildcards(&mut self) {
-        // With the last of a service's ports: on a new address the others are served before they could be refused.
-        let virtual_ones = self
-            .found
-            .iter()
-            .rev()
-            .filter(|w| matches!(w.kind, FrontendKind::ClusterIp | FrontendKind::LoadBalancer));
-        let mut rows: Vec<Wanted> = Vec::new();
-        for want in virtual_ones {
-            let key = FrontendRef::wildcard(want.key.addr());
-            if rows.iter().all(|row| row.key != key) {
-                let flags = want.flags & frontend_flag::EXTERNAL as u16 | frontend_flag::WILDCARD as u16;
-                rows.push(Wanted { key, flags, ..*want });
-            }
-        }
-        self.found.extend(rows);
-    }
-
-    /// Source ranges are the load balancer's; whoever reaches the other addresses is limited only when asked for.
-    fn source_flags(&self, kind: FrontendKind, family: Family) -> u32 {
-        let limited = match kind {
-            FrontendKind::LoadBalancer => true,
-            FrontendKind::NodePort | FrontendKind::ExternalIp => self.env.options.source_ranges_for_all,
-            FrontendKind::ClusterIp | FrontendKind::HostPort => false,
-        };
-        if limited { self.limited[family as usize] } else { 0 }
-    }
-    fn add(&mut self, addr: IpAddr, port: &PortSpec, index: u16, kind: FrontendKind, flags: u32) {
-        let key = FrontendRef::new(addr, port.port, port.proto);
-        match self.ports.get(&key) {
-            Some(have) if *have != index => {
-                self.claimed_twice(addr, port, kind);
-            }
-            Some(_) => {}
-            None => {
-                let flags = match flags & frontend_flag::MARKER {
-                    0 => flags | self.source_flags(kind, key.family()),
-                    _ => flags,
-                };
-                self.ports.insert(key, index);
-                self.found.push(Wanted { key, kind, port: index, flags: flags as u16 });
-            }
-        }
-    }
-    fn claimed_twice(&mut self, addr: IpAddr, port: &PortSpec, kind: FrontendKind) {
-        let at = match kind {
-            FrontendKind::NodePort => "nodePort ".into(),
-            _ => format!("{addr}:"),
-        };
-        let what = format!("{at}{}/{} is claimed by two of its ports", port.port, port.proto.name());
-        let todo = "give each port its own number; the first keeps it";
-        let (object, name) = whose(self.name);
-        let problem = Problem::new(object, name, what, todo);
-        if !self.problems.contains(&problem) {
-            self.problems.push(problem);
-        }
-    }
 }

@@ -2,7 +2,9 @@
 //!
 //! Pure: the same service, slices and node give the same groups, in the same order.
 
+mod collector;
 mod frontends;
+mod host_port;
 mod pools;
 
 pub use frontends::{Env, Wanted, wanted};
@@ -79,17 +81,18 @@ pub fn lower<'a>(
             if frontends.is_empty() {
                 continue;
             }
-            let limited = frontends.iter().any(|f| f.row.flags & frontend_flag::SOURCE_RANGES != 0);
-            let sources = spec.policy.sources.as_ref().filter(|_| limited);
             let mut group = Group {
                 port: index,
                 family,
                 pools: Default::default(),
                 others: Vec::new(),
-                ranges: sources.and_then(|s| s.of(family)).unwrap_or_default(),
+                ranges: Vec::new(),
                 frontends,
                 keep_last: name == API_SERVER,
             };
+            if let Some(sources) = spec.policy.sources.as_ref().filter(|_| group.is_limited()) {
+                group.ranges = sources.of(family).unwrap_or_default();
+            }
             group.fill(port, slices.clone(), here);
             groups.push(group);
         }
@@ -109,6 +112,12 @@ fn front(want: &Wanted, spec: &Spec) -> Front {
 }
 
 impl Group {
+    /// Whether source ranges count for any of the frontends.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.frontends.iter().any(|f| f.row.flags & frontend_flag::SOURCE_RANGES != 0)
+    }
+
     /// Chooses the backends, and says in each row what an empty pool means.
     fn fill<'a>(&mut self, port: &PortSpec, slices: impl Iterator<Item = &'a Slice>, here: &Here<'_>) {
         // A pool that no row names would be written and freed again each time.

@@ -1,8 +1,8 @@
 //! What the sources tell us. Every call is cheap: it converts one object and marks what must be looked at again.
 
 use super::{Entry, Model};
-use crate::objects::{EndpointSlice, Kind, Node, Pod, Service};
-use crate::snapshot::{NodeState, ServiceName, Slice, Spec, host_ports, pod_name, service_name, whose};
+use crate::objects::{EndpointSlice, Kind, Node, Service};
+use crate::snapshot::{NodeState, ServiceName, Slice, Spec, service_name, whose};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -72,36 +72,6 @@ impl Model {
         if name == self.options.node_name {
             self.set_node(NodeState::default());
         }
-    }
-
-    /// A Pod was added or changed; those of other nodes and those without host ports are forgotten.
-    pub fn apply_pod(&mut self, pod: &Pod) {
-        let key = pod_name(pod.metadata.namespace(), &pod.metadata.name);
-        let ours = Some(&self.options.node_name).filter(|_| self.options.host_ports);
-        let read = ours.and_then(|node| host_ports(pod, node, &mut self.words));
-        let Some((spec, slices)) = read else { return self.remove_pod(&key) };
-        let name = self.intern(&key);
-        let entry = self.services.entry(name.clone()).or_default();
-        entry.round = self.rounds[Kind::Pod as usize].current;
-        if entry.slices.replace(slices) {
-            self.dirty.insert(name.clone());
-        }
-        if entry.spec.as_deref() != Some(&spec) {
-            self.set_spec(&name, Some(Box::new(spec)));
-        }
-    }
-
-    /// A Pod was removed.
-    pub fn delete_pod(&mut self, namespace: &str, name: &str) {
-        self.remove_pod(&pod_name(namespace, name));
-    }
-
-    fn remove_pod(&mut self, key: &str) {
-        let Some(name) = self.known(key) else { return };
-        if let Some(entry) = self.services.get_mut(&name) {
-            entry.slices.replace(Vec::new());
-        }
-        self.set_spec(&name, None);
     }
 
     /// Where NodePorts answer, after `nodePort.addresses`; `None` for the node's primary address of each family.
@@ -177,7 +147,7 @@ impl Model {
         self.end_replace(Kind::Node);
     }
 
-    fn set_spec(&mut self, name: &ServiceName, spec: Option<Box<Spec>>) {
+    pub(super) fn set_spec(&mut self, name: &ServiceName, spec: Option<Box<Spec>>) {
         let Some(entry) = self.services.get_mut(name) else { return };
         let old = std::mem::replace(&mut entry.spec, spec);
         let mut affected = Vec::new();
@@ -210,11 +180,11 @@ impl Model {
         }
     }
 
-    fn known(&self, name: &str) -> Option<ServiceName> {
+    pub(super) fn known(&self, name: &str) -> Option<ServiceName> {
         self.services.get_key_value(name).map(|(n, _)| n.clone())
     }
 
-    fn intern(&self, name: &str) -> ServiceName {
+    pub(super) fn intern(&self, name: &str) -> ServiceName {
         self.known(name).unwrap_or_else(|| Arc::from(name))
     }
 }

@@ -2,8 +2,11 @@
 
 mod entry;
 mod events;
+mod ids;
 mod index;
+mod pods;
 mod reconcile;
+mod removal;
 mod resolve;
 mod verify;
 mod view;
@@ -102,8 +105,9 @@ pub struct Model {
     orphans: BTreeSet<FrontendRef>,
     /// Orphans whose removal failed.
     stuck: BTreeSet<FrontendRef>,
-    /// Service ports that may have source ranges beside these, which count no more.
-    loose: BTreeMap<(u32, Family), Vec<IpNet>>,
+    /// Service ports that may have source ranges beside these, which count no more; `None` when no range counts, since
+    /// the port limits nobody any more.
+    loose: BTreeMap<(u32, Family), Option<Vec<IpNet>>>,
     /// Relist round of each kind; zero until its first list is complete.
     rounds: [Round; Kind::ALL.len()],
     /// Rows that were read back have been compared with what is asked for.
@@ -149,7 +153,7 @@ impl Model {
     pub fn restore(&mut self, actual: &Actual) {
         self.ledger.restore(actual);
         let services = actual.ranges.iter().map(|r| (r.service, Family::of(r.net.addr())));
-        self.loose = services.map(|key| (key, Vec::new())).collect();
+        self.loose = services.map(|key| (key, None)).collect();
     }
 
     /// Whether every kind has been listed once.

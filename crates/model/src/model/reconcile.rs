@@ -6,7 +6,7 @@ use crate::diff::diff;
 use crate::lower::{Group, Here, lower};
 use crate::objects::Kind;
 use crate::snapshot::{ServiceName, whose};
-use crate::store::{Family, FrontendRef, MapError, MapStore, Op, RangeRef};
+use crate::store::{Family, MapError, MapStore, Op};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -141,7 +141,7 @@ impl Model {
             for family in Family::ALL.into_iter().filter(|f| !alive(*f)) {
                 ledger.keep(*id, family, &[]);
                 if ledger.sources(*id, family).next().is_some() {
-                    self.loose.insert((*id, family), Vec::new());
+                    self.loose.insert((*id, family), None);
                 }
             }
         }
@@ -181,78 +181,22 @@ impl Model {
         self.ledger.keep(service, group.family, &kept);
         let surplus = |net| !entries.ranges.contains(&net);
         if result.is_ok() && self.ledger.sources(service, group.family).any(surplus) {
-            self.loose.insert((service, group.family), entries.ranges);
+            let count = Some(entries.ranges).filter(|_| group.is_limited());
+            self.loose.insert((service, group.family), count);
         }
         result
     }
 
-    /// The id of a group's port: the one it has, else the one that its rows have, else a new one.
-    fn service_id(&mut self, name: &ServiceName, group: &Group) -> Result<u32, MapError> {
-        const FULL: MapError = MapError::Full { map: "service ids", max: 1 << 24, key: "nothing" };
-        let entry = self.services.get_mut(name).ok_or(FULL)?;
-        let port = entry.spec.as_ref().map(|s| s.ports[group.port].name.clone()).ok_or(FULL)?;
-        if let Some((_, id)) = entry.ids.iter().find(|(have, _)| *have == port) {
-            return Ok(*id);
-        }
-        let rows = group.frontends.iter().filter_map(|f| self.ledger.frontend(&f.key));
-        let had: Vec<u32> = rows.map(|row| row.service).collect();
-        let services = self.ledger.services();
-        let adopted = had.into_iter().find(|id| services.adopt(*id));
-        let id = adopted.or_else(|| services.take()).ok_or(FULL)?;
-        let known = std::mem::take(&mut entry.ids).into_iter();
-        entry.ids = known.chain([(port, id)]).collect();
-        Ok(id)
-    }
-
-    fn remove_orphans(&mut self, store: &mut dyn MapStore, report: &mut Report) {
-        for key in std::mem::take(&mut self.orphans) {
-            if self.ledger.frontend(&key).is_none() {
-                continue;
-            }
-            if let Err(error) = self.apply(store, &Op::DeleteFrontend { key }, report) {
-                self.stuck.insert(key);
-                report.failed.push(Failure { object: frontend_name(&key), error });
-            }
-        }
-    }
-
-    /// Removes source ranges that count no more, once no frontend can be left that they counted for. So, while ranges
-    /// change, a client that may enter before and after may enter, and one that may not before nor after may not.
-    fn remove_loose(&mut self, store: &mut dyn MapStore, report: &mut Report) {
-        if !self.stuck.is_empty() {
-            return;
-        }
-        for ((service, family), count) in std::mem::take(&mut self.loose) {
-            let surplus: Vec<_> =
-                self.ledger.sources(service, family).filter(|net| !count.contains(net)).collect();
-            for net in surplus {
-                if let Err(error) = self.apply(store, &Op::DeleteRange(RangeRef { service, net }), report) {
-                    report.failed.push(Failure { object: format!("source range {net}"), error });
-                    self.loose.insert((service, family), count.clone());
-                }
-            }
-        }
-    }
-
-    fn remove_idle(&mut self, store: &mut dyn MapStore, report: &mut Report) -> usize {
-        let mut failed = 0;
-        for op in self.ledger.removals() {
-            if let Err(error) = self.apply(store, &op, report) {
-                failed += 1;
-                report.failed.push(Failure { object: "unused backend".into(), error });
-            }
-        }
-        failed
-    }
-
-    fn apply(&mut self, store: &mut dyn MapStore, op: &Op, report: &mut Report) -> Result<(), MapError> {
+    /// Applies an op and notes it.
+    pub(super) fn apply(
+        &mut self,
+        store: &mut dyn MapStore,
+        op: &Op,
+        report: &mut Report,
+    ) -> Result<(), MapError> {
         store.apply(op)?;
         report.ops += 1;
         self.ledger.commit(op);
         Ok(())
     }
-}
-
-fn frontend_name(key: &FrontendRef) -> String {
-    format!("frontend {}", crate::dump::address(key.addr(), key.port(), key.proto()))
 }

@@ -144,12 +144,12 @@ prop_compose! {
                 8.. => EndpointConditions { ready, serving: Some(serving), terminating: Some(terminating) },
                 _ => EndpointConditions { ready, ..EndpointConditions::default() },
             }),
-            // An address is on one node, whatever slice names it.
             target_ref: None,
+            // An address is on one node, whatever slice names it.
             node_name: Some(if n % 3 == 0 { NODE.into() } else { format!("other-{n}") }),
             zone: None,
             hints: hint.filter(|h| *h < 12).map(|h| {
-                let named = |n| Some(vec![Hint { name: format!("{n}") }]);
+                let named = |n: &str| Some(vec![Hint { name: n.into() }]);
                 let node = if h % 2 == 0 { NODE } else { "other" };
                 EndpointHints {
                     for_zones: named(if h % 3 == 0 { "zone-a" } else { "zone-b" }).filter(|_| h < 8),
