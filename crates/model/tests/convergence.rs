@@ -59,7 +59,7 @@ fn fresh(cluster: &Cluster) -> Actual {
 
 /// With everything on that can be.
 fn options() -> Options {
-    Options { host_ports: true, ..Options::new(NODE) }
+    Options { host_ports: true, source_ranges_for_all: true, ..Options::new(NODE) }
 }
 
 fn happen(cluster: &mut Cluster, event: &Event) {

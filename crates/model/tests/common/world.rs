@@ -67,7 +67,14 @@ prop_compose! {
         sources in prop::collection::vec(prop::sample::select(vec![
             "10.0.0.0/8", "192.168.0.0/24", "0.0.0.0/0", "2001:db8::/32", "bad", " ",
         ]), 0..3),
-        deny in prop::bool::weighted(0.3),
+        annotations in prop::collection::vec(prop::sample::select(vec![
+            ("src-ranges-policy", "deny"),
+            ("type", "ClusterIP,LoadBalancer"),
+            ("type", "NodePort"),
+            ("node-selector", "topology.kubernetes.io/zone in (zone-a)"),
+            ("forwarding-mode", "dsr"),
+            ("lb-algorithm", "bad"),
+        ]), 0..2),
     ) -> Service {
         let policy = |local| Some(if local { "Local".to_string() } else { "Cluster".into() });
         let ports = ports.into_iter().map(|(name, port, node, proto)| ServicePort {
@@ -86,8 +93,9 @@ prop_compose! {
         let ingress = lb.map(|ip| vec![Ingress { ip: Some(ip.into()), ip_mode: None }]);
         Service {
             metadata: Meta {
-                annotations: deny
-                    .then(|| BTreeMap::from([("shunt.io/src-ranges-policy".into(), "deny".into())])),
+                annotations: Some(
+                    annotations.into_iter().map(|(k, v)| (format!("shunt.io/{k}"), v.into())).collect(),
+                ),
                 creation_timestamp: age.map(|a| format!("2026-01-0{}T00:00:00Z", a + 1)),
                 ..meta(format!("s{n}"))
             },
