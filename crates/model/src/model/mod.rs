@@ -2,12 +2,14 @@
 
 mod entry;
 mod events;
+mod health;
 mod index;
 mod reconcile;
 mod resolve;
 mod verify;
 mod view;
 
+pub use health::{HealthCheck, NodeCondition};
 pub use index::AddressIndex;
 pub use reconcile::{Failure, Report};
 pub use view::{BackendView, FrontendView, ServiceView, Status};
@@ -57,6 +59,10 @@ impl Options {
 pub struct Model {
     options: Options,
     node: NodeState,
+    /// Kept apart from `node`: it changes nothing that is in the maps.
+    node_condition: NodeCondition,
+    health_checks: health::HealthChecks,
+    changes: Changes,
     /// Overrides the node's primary addresses.
     node_port_addresses: Option<Vec<IpAddr>>,
     services: BTreeMap<ServiceName, Box<Entry>>,
@@ -90,6 +96,15 @@ struct Round {
     node_seen: bool,
 }
 
+/// How many events, since the start, have changed what services ask for; those that changed nothing do not count.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Changes {
+    /// Of Services.
+    pub services: u64,
+    /// Of EndpointSlices.
+    pub endpoints: u64,
+}
+
 impl Model {
     /// An empty model over empty maps.
     #[must_use]
@@ -97,6 +112,9 @@ impl Model {
         Self {
             options,
             node: NodeState::default(),
+            node_condition: NodeCondition::default(),
+            health_checks: health::HealthChecks::default(),
+            changes: Changes::default(),
             node_port_addresses: None,
             services: BTreeMap::new(),
             slice_owner: HashMap::new(),
@@ -156,6 +174,12 @@ impl Model {
         let mut problems: Vec<Problem> = self.node.problems.clone();
         problems.extend(self.services.values().flat_map(|e| e.problems()).cloned());
         problems
+    }
+
+    /// Counts for metrics.
+    #[must_use]
+    pub const fn changes(&self) -> Changes {
+        self.changes
     }
 
     /// Where NodePorts answer.

@@ -21,6 +21,9 @@ pub struct Meta {
     /// RFC 3339 in UTC, as the API server writes it: the age that decides conflicts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creation_timestamp: Option<String>,
+    /// Set once somebody has asked for the object's deletion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletion_timestamp: Option<String>,
     /// Labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,

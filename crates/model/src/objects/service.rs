@@ -37,6 +37,12 @@ pub struct ServiceSpec {
     /// Ports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ports: Option<Vec<ServicePort>>,
+    /// `Cluster` (when absent) or `Local`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_traffic_policy: Option<String>,
+    /// Where load balancers ask whether this node has endpoints of the service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check_node_port: Option<i64>,
 }
 
 /// The used part of `ServicePort`.

@@ -5,6 +5,7 @@
 //! [`Problem`]: crate::Problem
 
 mod address;
+mod health_port;
 mod node;
 mod service;
 mod slice;

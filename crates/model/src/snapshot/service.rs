@@ -23,6 +23,8 @@ pub struct Spec {
     pub vips: Box<[Vip]>,
     /// Ports, each name once.
     pub ports: Box<[PortSpec]>,
+    /// Where load balancers ask about local endpoints; zero for none.
+    pub health_port: u16,
     /// What was wrong.
     pub problems: Vec<Problem>,
 }
@@ -61,12 +63,14 @@ impl Spec {
         let mut read = Reader { name: service.metadata.key(), problems: Vec::new() };
         let cluster_ips = read.cluster_ips(spec);
         let vips = read.vips(service, kind);
+        let health_port = read.health_port(spec, kind);
         let ports = read.ports(spec, matches!(kind, "NodePort" | "LoadBalancer"), words);
         Some(Self {
             created: service.metadata.creation_timestamp.as_deref().map(Into::into),
             cluster_ips,
             vips,
             ports,
+            health_port,
             problems: read.problems,
         })
     }
@@ -83,13 +87,13 @@ fn headless(spec: &objects::ServiceSpec) -> bool {
     [first, spec.cluster_ip.as_ref()].into_iter().flatten().any(|ip| ip == "None")
 }
 
-struct Reader {
+pub(super) struct Reader {
     name: String,
     problems: Vec<Problem>,
 }
 
 impl Reader {
-    fn problem(&mut self, what: String, todo: &str) {
+    pub(super) fn problem(&mut self, what: String, todo: &str) {
         self.problems.push(Problem::new(Kind::Service, &self.name, what, todo));
     }
 

@@ -83,6 +83,7 @@ prop_compose! {
                 ip_families: None,
                 external_ips: Some(externals.into_iter().map(Into::into).collect()),
                 ports: Some(ports),
+                ..ServiceSpec::default()
             },
             status: ServiceStatus { load_balancer: Some(LoadBalancerStatus { ingress }) },
         }
@@ -134,7 +135,7 @@ prop_compose! {
         let address = |n| NodeAddress { type_: "InternalIP".into(), address: node_address(n) };
         Node {
             metadata: Meta { name: if own { NODE } else { "node-2" }.into(), ..Meta::default() },
-            spec: NodeSpec { pod_cidrs: pods.then(|| vec!["10.244.1.0/24".into()]), pod_cidr: None },
+            spec: NodeSpec { pod_cidrs: pods.then(|| vec!["10.244.1.0/24".into()]), ..NodeSpec::default() },
             status: NodeStatus { addresses: Some(addresses.into_iter().map(address).collect()) },
         }
     }
