@@ -48,7 +48,13 @@ impl Agent {
                 }
                 self.model.apply_service(&service);
             }
-            Event::Apply(Object::EndpointSlice(slice)) => self.model.apply_slice(&slice),
+            Event::Apply(Object::EndpointSlice(slice)) => {
+                let before = self.model.changes();
+                self.model.apply_slice(&slice);
+                if self.model.changes() != before {
+                    self.programming.changed(&slice);
+                }
+            }
             Event::Apply(Object::Node(node)) => self.apply_node(&node),
             Event::Delete(Kind::Service, namespace, name) => self.model.delete_service(&namespace, &name),
             Event::Delete(Kind::EndpointSlice, namespace, name) => self.model.delete_slice(&namespace, &name),
@@ -62,6 +68,7 @@ impl Agent {
             Event::Connection(kind, state) => self.connection(kind, state),
         }
         self.progress.queued.get_or_insert_with(Instant::now);
+        self.programming.queued();
     }
 
     fn apply_node(&mut self, node: &Node) {
@@ -73,7 +80,11 @@ impl Agent {
         self.model.apply_node(node);
     }
 
-    fn set_node_ips(&mut self, addresses: Vec<IpAddr>) {
+    fn set_node_ips(&mut self, mut addresses: Vec<IpAddr>) {
+        if let Some(own) = self.config.node_address() {
+            addresses.retain(|a| a.is_ipv4() != own.is_ipv4());
+            addresses.insert(0, own);
+        }
         if self.node_ips != addresses {
             self.node_ips = addresses;
             self.reclassify();

@@ -2,11 +2,13 @@
 
 use super::flows::Flows;
 use super::interfaces::Interfaces;
+use super::programming::Programming;
 use super::sync::Progress;
 use super::{Agent, Events};
 use crate::config::Config;
 use crate::devices::{NetState, Patterns, classify};
-use crate::server::Metrics;
+use crate::server::health_ports::HealthPorts;
+use crate::server::{Condition, Metrics};
 use crate::sources::{kube, manifests};
 use shunt_datapath::Datapath;
 use shunt_model::{MapStore, Model};
@@ -15,7 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Events that a source may be ahead of the loop.
 const QUEUE: usize = 1024;
@@ -36,10 +38,17 @@ pub(super) fn signals() -> Result<mpsc::Receiver<()>, String> {
 }
 
 /// Brings the datapath up and the model to what the maps hold.
-pub(super) fn start(config: Config, net: NetState, metrics: Arc<Metrics>) -> Result<Agent, String> {
+pub(super) fn start(
+    config: Config,
+    net: NetState,
+    metrics: Arc<Metrics>,
+    condition: watch::Sender<Condition>,
+    client: Option<::kube::Client>,
+) -> Result<Agent, String> {
     let started = Instant::now();
     let patterns = Patterns::new(config.resolved.list("devices"));
-    let classified = classify(&net, &patterns, &[]);
+    let node_ips: Vec<IpAddr> = config.node_address().into_iter().collect();
+    let classified = classify(&net, &patterns, &node_ips);
     let mut settings = config.datapath_settings()?;
     for addr in &classified.primary {
         match addr {
@@ -62,6 +71,8 @@ pub(super) fn start(config: Config, net: NetState, metrics: Arc<Metrics>) -> Res
     );
     model.restore(&actual);
     let flows = Flows::new(datapath.expirer().map_err(failed)?);
+    let clashes = super::health::tell_clashes(client, &config.node_name);
+    let health_ports = HealthPorts::new(condition.subscribe(), clashes);
     let mut agent = Agent {
         source: source_name(&config),
         started,
@@ -72,8 +83,11 @@ pub(super) fn start(config: Config, net: NetState, metrics: Arc<Metrics>) -> Res
         net,
         patterns,
         classified,
-        node_ips: Vec::new(),
+        node_ips,
         progress: Progress::default(),
+        programming: Programming::default(),
+        condition,
+        health_ports,
         source_problems: BTreeMap::new(),
         logged: HashSet::new(),
         down: BTreeMap::new(),
@@ -107,14 +121,14 @@ fn access(config: &Config) -> kube::Access {
 }
 
 /// Starts the source that the configuration names.
-pub(super) async fn source(config: &Config) -> Result<Events, String> {
+pub(super) async fn source(config: &Config) -> Result<(Events, Option<::kube::Client>), String> {
     let (sender, events) = mpsc::channel(QUEUE);
     if let Some(dir) = config.path("manifests") {
         tokio::spawn(async move { manifests::watch(&dir, sender).await });
-    } else {
-        let client = kube::connect(&access(config)).await?;
-        let node = config.node_name.clone();
-        tokio::spawn(async move { kube::watch(client, &node, sender).await });
+        return Ok((events, None));
     }
-    Ok(events)
+    let client = kube::connect(&access(config)).await?;
+    let (node, watching) = (config.node_name.clone(), client.clone());
+    tokio::spawn(async move { kube::watch(watching, &node, sender).await });
+    Ok((events, Some(client)))
 }

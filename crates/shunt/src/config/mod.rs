@@ -2,9 +2,11 @@
 
 mod file;
 pub mod keys;
+mod node_port_addresses;
 mod typed;
 mod value;
 
+pub use node_port_addresses::NodePortAddresses;
 pub use typed::Config;
 pub use value::Value;
 
