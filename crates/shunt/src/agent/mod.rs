@@ -66,6 +66,7 @@ pub(crate) struct Agent {
 /// # Errors
 /// One message about what keeps it from starting, and what to do.
 pub async fn run(config: Config) -> Result<(), String> {
+    startup::log_notes(&config);
     let mut stop = startup::signals()?;
     let monitor = devices::monitor()?;
     let net = monitor.read().await?;

@@ -5,7 +5,7 @@ use super::interfaces::Interfaces;
 use super::programming::Programming;
 use super::sync::Progress;
 use super::{Agent, Events};
-use crate::config::Config;
+use crate::config::{Config, kube_proxy::Note};
 use crate::devices::{NetState, Patterns, classify};
 use crate::server::health_ports::HealthPorts;
 use crate::server::{Condition, Metrics};
@@ -35,6 +35,16 @@ pub(super) fn signals() -> Result<mpsc::Receiver<()>, String> {
         });
     }
     Ok(stop)
+}
+
+/// Tells what became of a kube-proxy configuration.
+pub(super) fn log_notes(config: &Config) {
+    for note in config.resolved.notes() {
+        match note {
+            Note::Info(text) => tracing::info!("{text}"),
+            Note::Warning(text) => tracing::warn!("{text}"),
+        }
+    }
 }
 
 /// Brings the datapath up and the model to what the maps hold.

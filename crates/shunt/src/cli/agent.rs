@@ -36,9 +36,19 @@ pub(crate) struct LayerArgs {
     /// Configuration file (shunt.yaml)
     #[arg(long, value_name = "FILE", env = "SHUNT_CONFIG")]
     pub(crate) config: Option<PathBuf>,
+    /// kube-proxy configuration file, whose values are defaults below those of --config
+    #[arg(long, value_name = "FILE", env = "SHUNT_KUBE_PROXY_CONFIG")]
+    pub(crate) kube_proxy_config: Option<PathBuf>,
     /// Set a configuration key; may be given again
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+}
+
+impl LayerArgs {
+    /// Whether anything is said, so that it is this configuration and not the running agent's that is asked about.
+    pub(crate) fn given(&self) -> bool {
+        self.config.is_some() || self.kube_proxy_config.is_some() || !self.set.is_empty()
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -57,7 +67,13 @@ pub(crate) fn resolve(
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let layers = Layers { file: layers.config.clone(), environment, set: layers.set.clone(), flags };
+    let layers = Layers {
+        kube_proxy: layers.kube_proxy_config.clone(),
+        file: layers.config.clone(),
+        environment,
+        set: layers.set.clone(),
+        flags,
+    };
     Resolved::new(&layers).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         Failure::Usage(format!("configuration: {}", lines.join("\n       ")))

@@ -2,15 +2,18 @@
 
 mod file;
 pub mod keys;
+pub mod kube_proxy;
 mod node_port_addresses;
 mod typed;
 mod value;
+mod yaml;
 
 pub use node_port_addresses::NodePortAddresses;
 pub use typed::Config;
 pub use value::Value;
 
 use keys::{KEYS, Key};
+use kube_proxy::Note;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -55,6 +58,8 @@ fn unknown(path: &str) -> String {
 pub enum Origin {
     /// Nobody said anything.
     Default,
+    /// A `KubeProxyConfiguration`, at a line.
+    KubeProxy(PathBuf, usize),
     /// A file, at a line.
     File(PathBuf, usize),
     /// An environment variable.
@@ -69,6 +74,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::KubeProxy(path, line) => write!(f, "kube-proxy config {}:{line}", path.display()),
             Self::File(path, line) => write!(f, "file {}:{line}", path.display()),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Set => f.write_str("--set"),
@@ -80,7 +86,9 @@ impl fmt::Display for Origin {
 /// What is said beside the defaults, the weakest first.
 #[derive(Clone, Default, Debug)]
 pub struct Layers {
-    /// `shunt.yaml`.
+    /// A `KubeProxyConfiguration`.
+    pub kube_proxy: Option<PathBuf>,
+    /// `shunt.yaml`, or a `KubeProxyConfiguration`.
     pub file: Option<PathBuf>,
     /// Environment variables; those that do not start with `SHUNT_` are ignored.
     pub environment: Vec<(String, String)>,
@@ -91,11 +99,12 @@ pub struct Layers {
 }
 
 /// Variables that are no keys: they say where to find the rest, or belong to commands.
-const OTHER_VARIABLES: [&str; 4] = ["SHUNT_CONFIG", "SHUNT_LOG", "SHUNT_LOG_FORMAT", "SHUNT_BIN"];
+const OTHER_VARIABLES: [&str; 5] =
+    ["SHUNT_CONFIG", "SHUNT_KUBE_PROXY_CONFIG", "SHUNT_LOG", "SHUNT_LOG_FORMAT", "SHUNT_BIN"];
 
 /// Every key with its value and origin.
 #[derive(Clone, Debug)]
-pub struct Resolved(BTreeMap<&'static str, (Value, Origin)>);
+pub struct Resolved(BTreeMap<&'static str, (Value, Origin)>, Vec<Note>);
 
 /// A line of `config view`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -116,12 +125,8 @@ impl Resolved {
     pub fn new(layers: &Layers) -> Result<Self, Vec<Error>> {
         let mut resolved = Self::defaults();
         let mut errors = Vec::new();
-        match layers.file.as_deref().map(file::read) {
-            Some(Ok(settings)) => {
-                resolved.add_file(layers.file.as_deref().unwrap_or(Path::new("")), settings)
-            }
-            Some(Err(wrong)) => errors.extend(wrong),
-            None => {}
+        if let Err(wrong) = resolved.add_files(layers) {
+            errors.extend(wrong);
         }
         resolved.add_environment(&layers.environment, &mut errors);
         for text in &layers.set {
@@ -140,12 +145,50 @@ impl Resolved {
     #[must_use]
     pub fn defaults() -> Self {
         let value = |key: &Key| Value::parse(key, key.default).expect("a test parses every default");
-        Self(KEYS.iter().map(|key| (key.path, (value(key), Origin::Default))).collect())
+        Self(KEYS.iter().map(|key| (key.path, (value(key), Origin::Default))).collect(), Vec::new())
     }
 
-    fn add_file(&mut self, path: &Path, settings: Vec<file::Setting>) {
+    /// What is worth a line in the log about how this came to be.
+    #[must_use]
+    pub fn notes(&self) -> &[Note] {
+        &self.1
+    }
+
+    fn add_files(&mut self, layers: &Layers) -> Result<(), Vec<Error>> {
+        let read = |path: &Path| {
+            std::fs::read_to_string(path)
+                .map_err(|e| vec![Error::new(path.display().to_string(), format!("cannot be read: {e}"))])
+        };
+        let text = layers.file.as_deref().map(read).transpose()?;
+        let file = layers.file.as_deref().zip(text).into_iter();
+        let (theirs, ours): (Vec<_>, Vec<_>) = file.partition(|(_, text)| kube_proxy::recognise(text));
+        if let Some(path) = layers.kube_proxy.as_deref() {
+            if !theirs.is_empty() {
+                let what =
+                    "gives a KubeProxyConfiguration, and --kube-proxy-config another one; leave one out";
+                return Err(vec![Error::new("--config", what)]);
+            }
+            self.add_kube_proxy(path, &read(path)?)?;
+        }
+        theirs.into_iter().try_for_each(|(path, text)| self.add_kube_proxy(path, &text))?;
+        for (path, text) in ours {
+            let settings = file::parse(&path.display().to_string(), &text)?;
+            self.add_settings(settings, |line| Origin::File(path.into(), line));
+        }
+        Ok(())
+    }
+
+    fn add_kube_proxy(&mut self, path: &Path, text: &str) -> Result<(), Vec<Error>> {
+        let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+        let read = kube_proxy::parse(path, text, cpus)?;
+        self.1.extend(read.notes);
+        self.add_settings(read.settings, |line| Origin::KubeProxy(path.into(), line));
+        Ok(())
+    }
+
+    fn add_settings(&mut self, settings: Vec<file::Setting>, origin: impl Fn(usize) -> Origin) {
         for setting in settings {
-            self.0.insert(setting.key.path, (setting.value, Origin::File(path.into(), setting.line)));
+            self.0.insert(setting.key.path, (setting.value, origin(setting.line)));
         }
     }
 
@@ -212,6 +255,7 @@ mod tests {
             environment: vec![("SHUNT_PROMETHEUS_PORT".into(), "2".into()), ("PATH".into(), "x".into())],
             set: vec!["prometheus.port=3".into(), "bpf.lbMapMax=8".into()],
             flags: vec![("nodeName", "node-name", "n1".into())],
+            ..Layers::default()
         };
         let resolved = Resolved::new(&layers).unwrap();
         assert_eq!(origin(&resolved, "prometheus.port"), ("3".into(), "--set".into()));
@@ -226,6 +270,30 @@ mod tests {
             origin(&resolved, "prometheus.port"),
             ("2".into(), "environment SHUNT_PROMETHEUS_PORT".into())
         );
+    }
+
+    #[test]
+    fn a_kube_proxy_config_is_below_our_own_file_and_may_stand_in_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (dir.path().join("shunt.yaml"), dir.path().join("config.conf"));
+        std::fs::write(&ours, "syncPeriod: 10s\n").unwrap();
+        let text = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n\
+                    hostnameOverride: n1\niptables:\n  syncPeriod: 20s\n";
+        std::fs::write(&theirs, text).unwrap();
+        let from = |line| format!("kube-proxy config {}:{line}", theirs.display());
+        let both = Layers { kube_proxy: Some(theirs.clone()), file: Some(ours.clone()), ..Layers::default() };
+        let resolved = Resolved::new(&both).unwrap();
+        let file = format!("file {}:1", ours.display());
+        assert_eq!(origin(&resolved, "syncPeriod"), ("10s".into(), file));
+        assert_eq!(origin(&resolved, "nodeName"), ("n1".into(), from(3)));
+        let alone = Layers { file: Some(theirs.clone()), ..Layers::default() };
+        let resolved = Resolved::new(&alone).unwrap();
+        assert_eq!(origin(&resolved, "syncPeriod"), ("20s".into(), from(5)));
+        assert_eq!(resolved.notes().len(), 1);
+        let twice = Layers { kube_proxy: Some(theirs.clone()), ..alone };
+        assert!(Resolved::new(&twice).unwrap_err()[0].to_string().contains("leave one out"));
+        let wrong = Layers { kube_proxy: Some(ours), ..Layers::default() };
+        assert!(Resolved::new(&wrong).unwrap_err()[0].to_string().contains("only KubeProxyConfiguration"));
     }
 
     #[test]
