@@ -98,6 +98,21 @@ pub async fn run(config: Config) -> Result<(), String> {
     Ok(())
 }
 
+/// `--init-only`: all that needs the most rights, then the end. It checks the node, loads and pins programs and maps, or
+/// adopts those of an earlier agent, and attaches the socket hooks; no API server is asked, and nothing is removed.
+///
+/// # Errors
+/// One message about what keeps the datapath from coming up, and what to do.
+pub async fn init(config: Config) -> Result<(), String> {
+    startup::log_notes(&config);
+    let net = devices::monitor()?.read().await?;
+    let node_ips: Vec<IpAddr> = config.node_address().into_iter().collect();
+    let classified = devices::classify(&net, &Patterns::new(config.resolved.list("devices")), &node_ips);
+    startup::datapath(&config, &classified)?;
+    tracing::info!("programs and maps are loaded and pinned; an agent may take over");
+    Ok(())
+}
+
 /// A moment that never comes, for timers that are off.
 pub(crate) fn never() -> Instant {
     Instant::now() + Duration::from_secs(365 * 24 * 3600)

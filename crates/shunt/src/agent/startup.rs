@@ -6,11 +6,11 @@ use super::programming::Programming;
 use super::sync::Progress;
 use super::{Agent, Events};
 use crate::config::{Config, kube_proxy::Note};
-use crate::devices::{NetState, Patterns, classify};
+use crate::devices::{Classified, NetState, Patterns, classify};
 use crate::server::health_ports::HealthPorts;
 use crate::server::{Condition, Metrics};
 use crate::sources::{kube, manifests};
-use shunt_datapath::Datapath;
+use shunt_datapath::{Datapath, Settings};
 use shunt_model::{MapStore, Model};
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -59,15 +59,8 @@ pub(super) fn start(
     let patterns = Patterns::new(config.resolved.list("devices"));
     let node_ips: Vec<IpAddr> = config.node_address().into_iter().collect();
     let classified = classify(&net, &patterns, &node_ips);
-    let mut settings = config.datapath_settings()?;
-    for addr in &classified.primary {
-        match addr {
-            IpAddr::V4(addr) => settings.node4 = Some(*addr),
-            IpAddr::V6(addr) => settings.node6 = Some(*addr),
-        }
-    }
+    let (datapath, settings) = datapath(&config, &classified)?;
     let failed = |e: shunt_datapath::Error| e.to_string();
-    let datapath = Datapath::start(&settings).map_err(failed)?;
     let mut store = datapath.store().map_err(failed)?;
     let mut model = Model::new(config.model_options(), store.capacity());
     let actual = store.dump().map_err(|e| e.to_string())?;
@@ -110,11 +103,27 @@ pub(super) fn start(
     Ok(agent)
 }
 
+/// Loads or adopts programs and maps.
+pub(super) fn datapath(config: &Config, classified: &Classified) -> Result<(Datapath, Settings), String> {
+    let mut settings = config.datapath_settings()?;
+    for addr in &classified.primary {
+        match addr {
+            IpAddr::V4(addr) => settings.node4 = Some(*addr),
+            IpAddr::V6(addr) => settings.node6 = Some(*addr),
+        }
+    }
+    let datapath = Datapath::start(&settings).map_err(|e| e.to_string())?;
+    Ok((datapath, settings))
+}
+
 fn source_name(config: &Config) -> (&'static str, String) {
     match config.path("manifests") {
         Some(dir) => ("Manifests", dir.display().to_string()),
         None => match access(config) {
-            kube::Access::Kubeconfig(path) => ("Kubernetes", format!("kubeconfig {}", path.display())),
+            kube::Access::Kubeconfig(path, None) => ("Kubernetes", format!("kubeconfig {}", path.display())),
+            kube::Access::Kubeconfig(path, Some(url)) => {
+                ("Kubernetes", format!("{url} by kubeconfig {}", path.display()))
+            }
             kube::Access::Host(host, port) => ("Kubernetes", format!("{host} port {port}")),
             kube::Access::InCluster => ("Kubernetes", "in cluster".into()),
         },
@@ -124,7 +133,8 @@ fn source_name(config: &Config) -> (&'static str, String) {
 fn access(config: &Config) -> kube::Access {
     let port = u16::try_from(config.resolved.number("k8sServicePort")).unwrap_or(6443);
     match (config.path("kubeconfig"), config.resolved.text("k8sServiceHost")) {
-        (Some(path), _) => kube::Access::Kubeconfig(path),
+        (Some(path), "") => kube::Access::Kubeconfig(path, None),
+        (Some(path), host) => kube::Access::Kubeconfig(path, Some(kube::url(host, port))),
         (None, "") => kube::Access::InCluster,
         (None, host) => kube::Access::Host(host.into(), port),
     }
