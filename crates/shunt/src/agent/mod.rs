@@ -5,6 +5,7 @@ mod batch;
 mod flows;
 mod health;
 mod interfaces;
+mod mounts;
 mod oom;
 mod programming;
 mod startup;

@@ -112,6 +112,7 @@ pub(super) fn datapath(config: &Config, classified: &Classified) -> Result<(Data
             IpAddr::V6(addr) => settings.node6 = Some(*addr),
         }
     }
+    super::mounts::bpffs(&settings.bpf_root);
     let datapath = Datapath::start(&settings).map_err(|e| e.to_string())?;
     Ok((datapath, settings))
 }
