@@ -142,4 +142,36 @@ mod tests {
         let reference = reference(&clash);
         assert_eq!((reference.namespace.as_deref(), reference.name.as_deref()), (Some("shop"), Some("web")));
     }
+
+    /// An API server that takes everything, and keeps what it was asked.
+    async fn api() -> (Client, mpsc::UnboundedReceiver<(String, serde_json::Value)>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let take = move |request: axum::extract::Request| async move {
+            let asked = format!("{} {}", request.method(), request.uri().path());
+            let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+            sender.send((asked, serde_json::from_slice(&body).unwrap())).unwrap();
+            (axum::http::StatusCode::CREATED, body)
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(axum::serve(listener, axum::Router::new().fallback(take)).into_future());
+        let access = crate::sources::kube::Access::Host(url, 0);
+        (crate::sources::kube::connect(&access).await.unwrap(), receiver)
+    }
+
+    #[tokio::test]
+    async fn a_clash_becomes_a_warning_event_of_the_service() {
+        let (client, mut asked) = api().await;
+        let at = "192.0.2.1:31000".parse().unwrap();
+        let clashes = tell_clashes(Some(client), "n1");
+        clashes.send(Clash { service: "shop/web".into(), at, error: "Address in use".into() }).unwrap();
+        let (request, event) = asked.recv().await.unwrap();
+        assert_eq!(request, "POST /apis/events.k8s.io/v1/namespaces/shop/events");
+        assert_eq!(event["type"], "Warning");
+        assert_eq!(event["reason"], "FailedToStartServiceHealthcheck");
+        assert_eq!(
+            (&event["regarding"]["kind"], &event["regarding"]["name"]),
+            (&"Service".into(), &"web".into())
+        );
+    }
 }

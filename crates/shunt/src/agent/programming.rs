@@ -70,19 +70,14 @@ impl Programming {
 
     /// Brings gauges and counters up to date.
     pub(super) fn gauges(&mut self, changes: Changes, families: &[Family], metrics: &KubeProxy) {
-        for label in families.iter().map(|f| ip_family(*f)) {
-            metrics.last_queued.get_or_create(&label).set(seconds(self.queued));
-            let pending = |now: u64, written: u64| (now - written) as f64;
-            let endpoints = pending(changes.endpoints, self.written.endpoints);
-            metrics.endpoints_pending.get_or_create(&label).set(endpoints);
-            metrics
-                .services_pending
-                .get_or_create(&label)
-                .set(pending(changes.services, self.written.services));
-            let endpoints = changes.endpoints - self.counted.endpoints;
-            metrics.endpoints.get_or_create(&label).inc_by(endpoints);
-            metrics.services.get_or_create(&label).inc_by(changes.services - self.counted.services);
+        for family in families {
+            metrics.last_queued.get_or_create(&ip_family(*family)).set(seconds(self.queued));
         }
+        let pending = |now: u64, written: u64| i64::try_from(now - written).unwrap_or(i64::MAX);
+        metrics.endpoints_pending.set(pending(changes.endpoints, self.written.endpoints));
+        metrics.services_pending.set(pending(changes.services, self.written.services));
+        metrics.endpoints.inc_by(changes.endpoints - self.counted.endpoints);
+        metrics.services.inc_by(changes.services - self.counted.services);
         self.counted = changes;
     }
 }
@@ -138,15 +133,11 @@ mod tests {
         let changes = Changes { services: 2, endpoints: 3 };
         let pending = |p: &mut Programming| {
             p.gauges(changes, &Family::ALL, &metrics);
-            let label = ip_family(Family::V6);
-            (
-                metrics.endpoints_pending.get_or_create(&label).get(),
-                metrics.endpoints.get_or_create(&label).get(),
-            )
+            (metrics.endpoints_pending.get(), metrics.endpoints.get())
         };
         programming.synced(false, changes, &Family::ALL, &metrics);
-        assert_eq!((pending(&mut programming), programming.triggers.len()), ((3.0, 3), 1));
+        assert_eq!((pending(&mut programming), programming.triggers.len()), ((3, 3), 1));
         programming.synced(true, changes, &Family::ALL, &metrics);
-        assert_eq!((pending(&mut programming), programming.triggers.len()), ((0.0, 3), 0));
+        assert_eq!((pending(&mut programming), programming.triggers.len()), ((0, 3), 0));
     }
 }

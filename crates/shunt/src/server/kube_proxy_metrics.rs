@@ -37,13 +37,13 @@ pub struct KubeProxy {
     /// Unix time of the last event.
     pub last_queued: Gauges,
     /// Changes of `EndpointSlice`s that wait.
-    pub endpoints_pending: Gauges,
+    pub endpoints_pending: Gauge,
     /// All of them.
-    pub endpoints: Coded,
+    pub endpoints: Counter,
     /// Changes of Services that wait.
-    pub services_pending: Gauges,
+    pub services_pending: Gauge,
     /// All of them.
-    pub services: Coded,
+    pub services: Counter,
 }
 
 impl Default for KubeProxy {
@@ -154,13 +154,13 @@ mod tests {
         for histogram in [&metrics.sync, &metrics.full_sync, &metrics.partial_sync, &metrics.programming] {
             histogram.get_or_create(&v4).observe(0.3);
         }
-        for gauge in
-            [&metrics.last_sync, &metrics.last_queued, &metrics.endpoints_pending, &metrics.services_pending]
-        {
+        for gauge in [&metrics.last_sync, &metrics.last_queued] {
             gauge.get_or_create(&v4).set(7.0);
         }
-        metrics.endpoints.get_or_create(&v4).inc();
-        metrics.services.get_or_create(&v4).inc();
+        metrics.endpoints_pending.set(7);
+        metrics.services_pending.set(7);
+        metrics.endpoints.inc();
+        metrics.services.inc();
         metrics.healthz.get_or_create(&[("code", "200")]).inc();
         metrics.livez.get_or_create(&[("code", "503")]).inc();
         let text = text(&metrics);
@@ -172,10 +172,10 @@ mod tests {
             r#"kubeproxy_network_programming_duration_seconds_bucket{le="0.5",ip_family="IPv4"} 1"#,
             r#"kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family="IPv4"} 7.0"#,
             r#"kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{ip_family="IPv4"} 7.0"#,
-            r#"kubeproxy_sync_proxy_rules_endpoint_changes_pending{ip_family="IPv4"} 7.0"#,
-            r#"kubeproxy_sync_proxy_rules_endpoint_changes_total{ip_family="IPv4"} 1"#,
-            r#"kubeproxy_sync_proxy_rules_service_changes_pending{ip_family="IPv4"} 7.0"#,
-            r#"kubeproxy_sync_proxy_rules_service_changes_total{ip_family="IPv4"} 1"#,
+            r#"kubeproxy_sync_proxy_rules_endpoint_changes_pending 7"#,
+            r#"kubeproxy_sync_proxy_rules_endpoint_changes_total 1"#,
+            r#"kubeproxy_sync_proxy_rules_service_changes_pending 7"#,
+            r#"kubeproxy_sync_proxy_rules_service_changes_total 1"#,
             r#"kubeproxy_proxy_healthz_total{code="200"} 1"#,
             r#"kubeproxy_proxy_livez_total{code="503"} 1"#,
         ] {
