@@ -169,3 +169,14 @@ fn a_kubeconfig_beside_the_file_stands_in_for_one_that_is_not_there() {
     std::fs::write(&beside, "").unwrap();
     assert_eq!(asked(&missing), beside.display().to_string());
 }
+
+#[test]
+fn the_guide_names_every_field() {
+    let guide = include_str!("../../../../../docs/kube-proxy.md");
+    let missing: Vec<_> = FIELDS
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| !["apiVersion", "kind"].contains(name) && !guide.contains(&format!("`{name}`")))
+        .collect();
+    assert_eq!(missing, Vec::<&str>::new());
+}
