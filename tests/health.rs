@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use serde_json::{Value, json};
-use shunt_e2e::{eventually, node_port};
-use shunt_lab::cluster::{Lab, http};
-use shunt_lab::place::Place;
+use shunt_e2e::{eventually, eventually_answers, node_port, problems};
+use shunt_lab::cluster::{Lab, http, lab_binary};
+use shunt_lab::place::{Place, Process};
 use shunt_lab::probe::Answer;
 use shunt_lab::topology::{Style, Topology};
 use std::net::SocketAddr;
+use std::process::Stdio;
 
 const HEALTH: u16 = 32500;
 
@@ -19,6 +20,7 @@ fn health_is_answered_as_by_kube_proxy() {
     its_server_goes_and_comes_with_the_policy(&lab);
     a_node_that_is_drained_gets_no_new_traffic_and_lives_on(&lab);
     the_proxys_own_port_answers(&lab);
+    a_port_that_is_taken_is_told_and_tried_again(&lab);
 }
 
 fn service(policy: &str) -> Value {
@@ -103,4 +105,35 @@ fn the_proxys_own_port_answers(lab: &Lab) {
     // Only the node itself is answered there.
     let outside = http(&lab.client, node_port(lab, 0, 10249), "/proxyMode").unwrap();
     assert_eq!(outside, Answer::Refused);
+}
+
+fn a_port_that_is_taken_is_told_and_tried_again(lab: &Lab) {
+    let (host, agent) = (&lab.nodes[0].host, &lab.nodes[0].agent);
+    let port = HEALTH + 1;
+    let mut command = host.command(lab_binary().unwrap()).unwrap();
+    command.args(["netexec", "--name", "thief", "--http-port", &port.to_string()]).stdin(Stdio::null());
+    // Ports of the node's own that nothing else has.
+    command.args(["--udp-port", "9091", "--echo-port", "9092"]);
+    let mut thief = Process::new(command.spawn().unwrap());
+    let at = node_port(lab, 0, port);
+    eventually_is("the thief", &lab.client, at, "/hostname", |a| a.body() == Some("thief"));
+    let mut other = service("Local");
+    other["metadata"]["name"] = "other".into();
+    other["spec"]["healthCheckNodePort"] = port.into();
+    other["spec"]["ports"][0]["nodePort"] = 31081.into();
+    lab.api().put(other).unwrap();
+    eventually("the problem is told", || {
+        let told = problems(agent);
+        let says = format!("healthCheckNodePort {port}: cannot listen on {at}");
+        if told.contains("Service default/other") && told.contains(&says) { Ok(()) } else { Err(told) }
+    });
+    eventually_answers(&lab.client, node_port(lab, 0, 31081));
+    thief.kill();
+    eventually_is("the port is free", &lab.client, at, "/", |a| {
+        a.body().is_some_and(|b| b.contains("other"))
+    });
+    eventually("the problem is over", || match problems(agent) {
+        told if told.is_empty() => Ok(()),
+        told => Err(told),
+    });
 }
