@@ -1,6 +1,6 @@
 //! What the sources tell us. Every call is cheap: it converts one object and marks what must be looked at again.
 
-use super::{Entry, Model};
+use super::{Entry, Model, NodeCondition};
 use crate::objects::{EndpointSlice, Kind, Node, Service};
 use crate::snapshot::{NodeState, ServiceName, Slice, Spec, service_name, whose};
 use std::net::IpAddr;
@@ -51,6 +51,7 @@ impl Model {
         if entry.slices.put(key.clone(), slice, round) {
             self.slice_owner.insert(key, owner.clone());
             self.dirty.insert(owner);
+            self.changes.endpoints += 1;
         }
     }
 
@@ -63,6 +64,7 @@ impl Model {
     pub fn apply_node(&mut self, node: &Node) {
         if node.metadata.name == self.options.node_name {
             self.rounds[Kind::Node as usize].node_seen = true;
+            self.node_condition = NodeCondition::of(node);
             self.set_node(NodeState::new(node));
         }
     }
@@ -70,7 +72,7 @@ impl Model {
     /// This node's object was removed: its addresses are no longer known.
     pub fn delete_node(&mut self, name: &str) {
         if name == self.options.node_name {
-            self.set_node(NodeState::default());
+            self.node_gone();
         }
     }
 
@@ -120,7 +122,7 @@ impl Model {
                 let keys: Vec<_> = gone.cloned().collect();
                 keys.iter().for_each(|key| self.remove_slice(key));
             }
-            Kind::Node if !round.node_seen => self.set_node(NodeState::default()),
+            Kind::Node if !round.node_seen => self.node_gone(),
             Kind::Node => {}
         }
         self.rounds[kind as usize].synced = true;
@@ -159,6 +161,12 @@ impl Model {
         }
         self.stale.extend(affected);
         self.stale.insert(name.clone());
+        self.changes.services += 1;
+    }
+
+    fn node_gone(&mut self) {
+        self.node_condition = NodeCondition::Unknown;
+        self.set_node(NodeState::default());
     }
 
     fn set_node(&mut self, node: NodeState) {
@@ -177,6 +185,7 @@ impl Model {
         if let Some(entry) = self.services.get_mut(&owner) {
             entry.slices.remove(key);
             self.dirty.insert(owner);
+            self.changes.endpoints += 1;
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod entry;
 mod events;
+mod health;
 mod ids;
 mod index;
 mod pods;
@@ -11,6 +12,7 @@ mod resolve;
 mod verify;
 mod view;
 
+pub use health::{HealthCheck, NodeCondition};
 pub use index::AddressIndex;
 pub use reconcile::{Failure, Report};
 pub use view::{BackendView, FrontendView, ServiceView, Status};
@@ -85,6 +87,10 @@ impl Options {
 pub struct Model {
     options: Options,
     node: NodeState,
+    /// Kept apart from `node`: it changes nothing that is in the maps.
+    node_condition: NodeCondition,
+    health_checks: health::HealthChecks,
+    changes: Changes,
     /// Overrides the node's primary addresses.
     node_port_addresses: Option<Vec<IpAddr>>,
     node_port_loopback: bool,
@@ -122,6 +128,15 @@ struct Round {
     node_seen: bool,
 }
 
+/// How many events, since the start, have changed what services ask for; those that changed nothing do not count.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Changes {
+    /// Of Services.
+    pub services: u64,
+    /// Of EndpointSlices.
+    pub endpoints: u64,
+}
+
 impl Model {
     /// An empty model over empty maps.
     #[must_use]
@@ -129,6 +144,9 @@ impl Model {
         Self {
             options,
             node: NodeState::default(),
+            node_condition: NodeCondition::default(),
+            health_checks: health::HealthChecks::default(),
+            changes: Changes::default(),
             node_port_addresses: None,
             node_port_loopback: false,
             services: BTreeMap::new(),
@@ -193,6 +211,12 @@ impl Model {
         let mut problems: Vec<Problem> = self.node.problems.clone();
         problems.extend(self.services.values().flat_map(|e| e.problems()).cloned());
         problems
+    }
+
+    /// Counts for metrics.
+    #[must_use]
+    pub const fn changes(&self) -> Changes {
+        self.changes
     }
 
     /// Where NodePorts answer.

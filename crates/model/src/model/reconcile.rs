@@ -93,6 +93,7 @@ impl Model {
     fn reconcile_service(&mut self, name: &ServiceName, store: &mut dyn MapStore, report: &mut Report) {
         report.services += 1;
         self.failed.remove(name);
+        self.update_health_check(name);
         let groups = self.lower_service(name);
         let mut failed = Vec::new();
         for group in &groups {

@@ -25,6 +25,17 @@ pub struct NodeSpec {
     /// The first of `podCIDRs`, all that old clusters have.
     #[serde(rename = "podCIDR", skip_serializing_if = "Option::is_none")]
     pub pod_cidr: Option<String>,
+    /// What keeps pods away; one of them also keeps load balancers away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taints: Option<Vec<Taint>>,
+}
+
+/// The used part of `Taint`.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Taint {
+    /// Its name.
+    pub key: String,
 }
 
 /// The used part of `NodeStatus`.

@@ -52,6 +52,9 @@ pub struct ServiceSpec {
     /// Ports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ports: Option<Vec<ServicePort>>,
+    /// Where load balancers ask whether this node has endpoints of the service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check_node_port: Option<i64>,
 }
 
 /// `SessionAffinityConfig`.

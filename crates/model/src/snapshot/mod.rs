@@ -6,6 +6,7 @@
 
 mod address;
 mod exposure;
+mod health_port;
 mod hints;
 mod node;
 mod pod;

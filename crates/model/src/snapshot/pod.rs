@@ -60,6 +60,7 @@ pub fn host_ports(pod: &objects::Pod, node: &str, words: &mut Words) -> Option<(
         ports: ports.into_iter().map(|p| p.spec).collect(),
         hosts: Some(Box::new(hosts)),
         policy: Policy::default(),
+        health_port: 0,
         problems: read.problems,
     };
     Some((spec, slices))

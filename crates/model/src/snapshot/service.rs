@@ -27,6 +27,8 @@ pub struct Spec {
     pub hosts: Option<Box<Hosts>>,
     /// How its traffic is treated.
     pub policy: Policy,
+    /// Where load balancers ask about local endpoints; zero for none.
+    pub health_port: u16,
     /// What was wrong.
     pub problems: Vec<Problem>,
 }
@@ -69,6 +71,7 @@ impl Spec {
         let cluster_ips = read.cluster_ips(spec);
         let vips = read.vips(service, kind);
         let policy = Policy::new(service, &mut read);
+        let health_port = read.health_port(spec, kind);
         let ports = read.ports(spec, matches!(kind, "NodePort" | "LoadBalancer"), words);
         Some(Self {
             created: service.metadata.creation_timestamp.as_deref().map(Into::into),
@@ -77,6 +80,7 @@ impl Spec {
             ports,
             hosts: None,
             policy,
+            health_port,
             problems: read.problems,
         })
     }

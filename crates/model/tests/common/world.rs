@@ -113,6 +113,7 @@ prop_compose! {
                 session_affinity_config: affinity.map(|timeout| SessionAffinityConfig {
                     client_ip: Some(ClientIpConfig { timeout_seconds: Some(timeout) }),
                 }),
+                ..ServiceSpec::default()
             },
             status: ServiceStatus { load_balancer: Some(LoadBalancerStatus { ingress }) },
         }
@@ -191,7 +192,7 @@ prop_compose! {
         let address = |n| NodeAddress { type_: "InternalIP".into(), address: node_address(n) };
         Node {
             metadata: Meta { name: if own { NODE } else { "node-2" }.into(), labels, ..Meta::default() },
-            spec: NodeSpec { pod_cidrs: pods.then(|| vec!["10.244.1.0/24".into()]), pod_cidr: None },
+            spec: NodeSpec { pod_cidrs: pods.then(|| vec!["10.244.1.0/24".into()]), ..NodeSpec::default() },
             status: NodeStatus { addresses: Some(addresses.into_iter().map(address).collect()) },
         }
     }

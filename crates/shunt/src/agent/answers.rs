@@ -26,6 +26,7 @@ impl Agent {
         }
         let mut problems = self.model.problems();
         problems.extend(self.source_problems.values().flatten().cloned());
+        problems.extend(self.health_ports.problems());
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -119,7 +120,9 @@ impl Agent {
         self.metrics.frontends.set(number(counts.frontends));
         self.metrics.backends.set(number(counts.backends));
         let sources: usize = self.source_problems.values().map(Vec::len).sum();
-        self.metrics.problems.set(number(self.model.problems().len() + sources));
+        let ports = self.health_ports.problems().len();
+        self.metrics.problems.set(number(self.model.problems().len() + sources + ports));
+        self.programming.gauges(self.model.changes(), &self.families(), &self.metrics.kube_proxy);
         self.metrics.watches_down.set(number(self.down.len()));
     }
 }

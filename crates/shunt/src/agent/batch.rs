@@ -43,7 +43,13 @@ impl Agent {
                 self.log_problems();
             }
             Event::Apply(Object::Service(service)) => self.model.apply_service(&service),
-            Event::Apply(Object::EndpointSlice(slice)) => self.model.apply_slice(&slice),
+            Event::Apply(Object::EndpointSlice(slice)) => {
+                let before = self.model.changes();
+                self.model.apply_slice(&slice);
+                if self.model.changes() != before {
+                    self.programming.changed(&slice);
+                }
+            }
             Event::Apply(Object::Node(node)) => self.apply_node(&node),
             Event::Apply(Object::Pod(pod)) => self.model.apply_pod(&pod),
             Event::Delete(Kind::Service, namespace, name) => self.model.delete_service(&namespace, &name),
@@ -59,6 +65,7 @@ impl Agent {
             Event::Connection(kind, state) => self.connection(kind, state),
         }
         self.progress.queued.get_or_insert_with(Instant::now);
+        self.programming.queued();
     }
 
     fn apply_node(&mut self, node: &Node) {
@@ -71,6 +78,7 @@ impl Agent {
     }
 
     fn set_node_ips(&mut self, addresses: Vec<IpAddr>) {
+        let addresses = with_own(addresses, self.config.node_address());
         if self.node_ips != addresses {
             self.node_ips = addresses;
             self.reclassify();
@@ -118,5 +126,30 @@ impl Agent {
         now.extend(self.source_problems.values().flatten().cloned());
         let now: HashSet<_> = now.into_iter().collect();
         self.logged.retain(|problem| now.contains(problem));
+    }
+}
+
+/// `bindAddress` stands in for the Node's addresses of its family, and comes first.
+fn with_own(mut addresses: Vec<IpAddr>, own: Option<IpAddr>) -> Vec<IpAddr> {
+    if let Some(own) = own {
+        addresses.retain(|a| a.is_ipv4() != own.is_ipv4());
+        addresses.insert(0, own);
+    }
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bind_address_overrides_the_nodes_address_of_its_family_and_comes_first() {
+        let all = |texts: &[&str]| texts.iter().map(|t| t.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let node = all(&["192.0.2.1", "192.0.2.2", "fd00::1"]);
+        assert_eq!(with_own(node.clone(), None), node);
+        let own = |text: &str| with_own(node.clone(), text.parse().ok());
+        assert_eq!(own("10.0.0.1"), all(&["10.0.0.1", "fd00::1"]));
+        assert_eq!(own("fd00::9"), all(&["fd00::9", "192.0.2.1", "192.0.2.2"]));
+        assert_eq!(with_own(Vec::new(), "10.0.0.1".parse().ok()), all(&["10.0.0.1"]));
     }
 }

@@ -44,20 +44,26 @@ impl Agent {
     pub(super) fn update_addresses(&mut self) {
         let config = &self.config;
         let handled = |all: &[IpAddr]| all.iter().copied().filter(|a| config.handles(*a)).collect::<Vec<_>>();
-        let addresses = match config.node_port_addresses() {
-            Some(ranges) => {
-                let mut all = handled(&self.classified.addresses);
-                all.retain(|addr| ranges.iter().any(|range| range.contains(addr)));
-                Some(all)
+        let asked = config.node_port_addresses();
+        // No Node object tells them, or not all of them are handled: else the model knows the primary ones itself.
+        let primary = match handled(&self.node_ips) {
+            _ if self.node_ips.is_empty() => Some(handled(&self.classified.primary)),
+            some if some.len() < self.node_ips.len() || config.node_address().is_some() => {
+                Some(first_of_each(&some))
             }
-            // No Node object tells them.
-            None if self.node_ips.is_empty() => Some(handled(&self.classified.primary)),
-            None if handled(&self.node_ips).len() < self.node_ips.len() => {
-                Some(primary(&handled(&self.node_ips)))
-            }
-            None => None,
+            _ => None,
         };
+        let addresses = if asked.only_primary() {
+            primary
+        } else {
+            let mut all = handled(&self.classified.addresses);
+            let primary = primary.unwrap_or_else(|| first_of_each(&self.node_ips));
+            all.retain(|addr| asked.contains(*addr) || (asked.primary && primary.contains(addr)));
+            Some(all)
+        };
+        let localhost = asked.localhost;
         self.model.set_node_port_addresses(addresses);
+        self.model.set_node_port_loopback(localhost);
     }
 
     /// Attaches what is not, and detaches what is no longer asked for.
@@ -161,7 +167,7 @@ impl Agent {
 }
 
 /// The first of each family.
-fn primary(addresses: &[IpAddr]) -> Vec<IpAddr> {
+fn first_of_each(addresses: &[IpAddr]) -> Vec<IpAddr> {
     let first = |v4| addresses.iter().find(|a| a.is_ipv4() == v4).copied();
     first(true).into_iter().chain(first(false)).collect()
 }

@@ -3,17 +3,23 @@
 mod answers;
 mod batch;
 mod flows;
+mod health;
 mod interfaces;
+mod mounts;
+mod oom;
+mod programming;
 pub(crate) mod reserved_ports;
 mod startup;
 mod sync;
 
 use crate::config::Config;
 use crate::devices::{self, Classified, NetState, Patterns};
-use crate::server::{Metrics, Query};
+use crate::server::health_ports::HealthPorts;
+use crate::server::{Condition, Metrics, Query};
 use crate::sources::Event;
 use flows::Flows;
 use interfaces::Interfaces;
+use programming::Programming;
 use shunt_datapath::{Datapath, KernelStore};
 use shunt_model::objects::Kind;
 use shunt_model::{Model, Problem};
@@ -22,7 +28,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use sync::Progress;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{interval_at, sleep_until};
 
 /// How often what we remember is compared with what the maps and interfaces really have.
@@ -44,6 +50,9 @@ pub(crate) struct Agent {
     /// The InternalIPs that this node's object names.
     node_ips: Vec<IpAddr>,
     progress: Progress,
+    programming: Programming,
+    condition: watch::Sender<Condition>,
+    health_ports: HealthPorts,
     /// Problems that sources tell, by what they are about.
     source_problems: BTreeMap<String, Vec<Problem>>,
     /// Problems that are in the log already.
@@ -59,16 +68,19 @@ pub(crate) struct Agent {
 /// # Errors
 /// One message about what keeps it from starting, and what to do.
 pub async fn run(config: Config) -> Result<(), String> {
+    startup::log_notes(&config);
     let mut stop = startup::signals()?;
     let monitor = devices::monitor()?;
     let net = monitor.read().await?;
     let mut links = monitor.follow(net.clone());
     let (query_sender, mut queries) = mpsc::channel(16);
     let metrics = Arc::new(Metrics::default());
+    oom::adjust(config.oom_score_adj());
+    let (condition, seen) = watch::channel(health::first(&config));
     // First the socket, which tells when another agent is at work already.
-    crate::server::start(&config, metrics.clone(), query_sender)?;
-    let mut events = startup::source(&config).await?;
-    let mut agent = startup::start(config, net, metrics)?;
+    crate::server::start(&config, metrics.clone(), seen, query_sender)?;
+    let (mut events, client) = startup::source(&config).await?;
+    let mut agent = startup::start(config, net, metrics, condition, client)?;
     agent.apply_interfaces();
     let mut verify = interval_at(tokio::time::Instant::now() + VERIFY, VERIFY);
     loop {
@@ -82,8 +94,24 @@ pub async fn run(config: Config) -> Result<(), String> {
             () = sleep_until(agent.interfaces.retry_at.into()) => agent.apply_interfaces(),
             _ = verify.tick() => agent.verify(),
         }
+        agent.publish_condition();
     }
     tracing::info!("stopping; the datapath stays attached and goes on");
+    Ok(())
+}
+
+/// `--init-only`: all that needs the most rights, then the end. It checks the node, loads and pins programs and maps, or
+/// adopts those of an earlier agent, and attaches the socket hooks; no API server is asked, and nothing is removed.
+///
+/// # Errors
+/// One message about what keeps the datapath from coming up, and what to do.
+pub async fn init(config: Config) -> Result<(), String> {
+    startup::log_notes(&config);
+    let net = devices::monitor()?.read().await?;
+    let node_ips: Vec<IpAddr> = config.node_address().into_iter().collect();
+    let classified = devices::classify(&net, &Patterns::new(config.resolved.list("devices")), &node_ips);
+    startup::datapath(&config, &classified)?;
+    tracing::info!("programs and maps are loaded and pinned; an agent may take over");
     Ok(())
 }
 
@@ -112,7 +140,6 @@ impl Agent {
         match query {
             Query::Status(to) => _ = to.send(self.status()),
             Query::Services(to) => _ = to.send(self.model.services().collect()),
-            Query::Health(to) => _ = to.send(self.progress.health()),
             Query::Gauges(to) => {
                 self.update_gauges();
                 _ = to.send(());

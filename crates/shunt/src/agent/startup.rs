@@ -2,14 +2,16 @@
 
 use super::flows::Flows;
 use super::interfaces::Interfaces;
+use super::programming::Programming;
 use super::reserved_ports::ReservedPorts;
 use super::sync::Progress;
 use super::{Agent, Events};
-use crate::config::Config;
-use crate::devices::{NetState, Patterns, classify};
-use crate::server::Metrics;
+use crate::config::{Config, kube_proxy::Note};
+use crate::devices::{Classified, NetState, Patterns, classify};
+use crate::server::health_ports::HealthPorts;
+use crate::server::{Condition, Metrics};
 use crate::sources::{kube, manifests};
-use shunt_datapath::Datapath;
+use shunt_datapath::{Datapath, Settings};
 use shunt_model::{MapStore, Model};
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -17,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Events that a source may be ahead of the loop.
 const QUEUE: usize = 1024;
@@ -37,20 +39,30 @@ pub(super) fn signals() -> Result<mpsc::Receiver<()>, String> {
     Ok(stop)
 }
 
-/// Brings the datapath up and the model to what the maps hold.
-pub(super) fn start(config: Config, net: NetState, metrics: Arc<Metrics>) -> Result<Agent, String> {
-    let started = Instant::now();
-    let patterns = Patterns::new(config.resolved.list("devices"));
-    let classified = classify(&net, &patterns, &[]);
-    let mut settings = config.datapath_settings()?;
-    for addr in &classified.primary {
-        match addr {
-            IpAddr::V4(addr) => settings.node4 = Some(*addr),
-            IpAddr::V6(addr) => settings.node6 = Some(*addr),
+/// Tells what became of a kube-proxy configuration.
+pub(super) fn log_notes(config: &Config) {
+    for note in config.resolved.notes() {
+        match note {
+            Note::Info(text) => tracing::info!("{text}"),
+            Note::Warning(text) => tracing::warn!("{text}"),
         }
     }
+}
+
+/// Brings the datapath up and the model to what the maps hold.
+pub(super) fn start(
+    config: Config,
+    net: NetState,
+    metrics: Arc<Metrics>,
+    condition: watch::Sender<Condition>,
+    client: Option<::kube::Client>,
+) -> Result<Agent, String> {
+    let started = Instant::now();
+    let patterns = Patterns::new(config.resolved.list("devices"));
+    let node_ips: Vec<IpAddr> = config.node_address().into_iter().collect();
+    let classified = classify(&net, &patterns, &node_ips);
+    let (datapath, settings) = datapath(&config, &classified)?;
     let failed = |e: shunt_datapath::Error| e.to_string();
-    let datapath = Datapath::start(&settings).map_err(failed)?;
     let mut store = datapath.store().map_err(failed)?;
     let mut model = Model::new(config.model_options(), store.capacity());
     let actual = store.dump().map_err(|e| e.to_string())?;
@@ -64,6 +76,8 @@ pub(super) fn start(config: Config, net: NetState, metrics: Arc<Metrics>) -> Res
     );
     model.restore(&actual);
     let flows = Flows::new(datapath.expirer().map_err(failed)?);
+    let clashes = super::health::tell_clashes(client, &config.node_name);
+    let health_ports = HealthPorts::new(condition.subscribe(), clashes);
     let mut agent = Agent {
         source: source_name(&config),
         started,
@@ -74,8 +88,11 @@ pub(super) fn start(config: Config, net: NetState, metrics: Arc<Metrics>) -> Res
         net,
         patterns,
         classified,
-        node_ips: Vec::new(),
+        node_ips,
         progress: Progress::default(),
+        programming: Programming::default(),
+        condition,
+        health_ports,
         source_problems: BTreeMap::new(),
         logged: HashSet::new(),
         down: BTreeMap::new(),
@@ -107,11 +124,28 @@ fn protect_node_ports(config: &Config) {
     }
 }
 
+/// Loads or adopts programs and maps.
+pub(super) fn datapath(config: &Config, classified: &Classified) -> Result<(Datapath, Settings), String> {
+    let mut settings = config.datapath_settings()?;
+    for addr in &classified.primary {
+        match addr {
+            IpAddr::V4(addr) => settings.node4 = Some(*addr),
+            IpAddr::V6(addr) => settings.node6 = Some(*addr),
+        }
+    }
+    super::mounts::bpffs(&settings.bpf_root);
+    let datapath = Datapath::start(&settings).map_err(|e| e.to_string())?;
+    Ok((datapath, settings))
+}
+
 fn source_name(config: &Config) -> (&'static str, String) {
     match config.path("manifests") {
         Some(dir) => ("Manifests", dir.display().to_string()),
         None => match access(config) {
-            kube::Access::Kubeconfig(path) => ("Kubernetes", format!("kubeconfig {}", path.display())),
+            kube::Access::Kubeconfig(path, None) => ("Kubernetes", format!("kubeconfig {}", path.display())),
+            kube::Access::Kubeconfig(path, Some(url)) => {
+                ("Kubernetes", format!("{url} by kubeconfig {}", path.display()))
+            }
             kube::Access::Host(host, port) => ("Kubernetes", format!("{host} port {port}")),
             kube::Access::InCluster => ("Kubernetes", "in cluster".into()),
         },
@@ -121,25 +155,27 @@ fn source_name(config: &Config) -> (&'static str, String) {
 fn access(config: &Config) -> kube::Access {
     let port = u16::try_from(config.resolved.number("k8sServicePort")).unwrap_or(6443);
     match (config.path("kubeconfig"), config.resolved.text("k8sServiceHost")) {
-        (Some(path), _) => kube::Access::Kubeconfig(path),
+        (Some(path), "") => kube::Access::Kubeconfig(path, None),
+        (Some(path), host) => kube::Access::Kubeconfig(path, Some(kube::url(host, port))),
         (None, "") => kube::Access::InCluster,
         (None, host) => kube::Access::Host(host.into(), port),
     }
 }
 
 /// Starts the source that the configuration names.
-pub(super) async fn source(config: &Config) -> Result<Events, String> {
+pub(super) async fn source(config: &Config) -> Result<(Events, Option<::kube::Client>), String> {
     let (sender, events) = mpsc::channel(QUEUE);
     if let Some(dir) = config.path("manifests") {
         tokio::spawn(async move { manifests::watch(&dir, sender).await });
-    } else {
-        let client = kube::connect(&access(config)).await?;
-        let wanted = kube::Wanted {
-            node: config.node_name.clone(),
-            proxy: config.resolved.text("k8s.serviceProxyName").into(),
-            pods: config.resolved.bool("hostPort.enabled"),
-        };
-        tokio::spawn(async move { kube::watch(client, &wanted, sender).await });
+        return Ok((events, None));
     }
-    Ok(events)
+    let client = kube::connect(&access(config)).await?;
+    let wanted = kube::Wanted {
+        node: config.node_name.clone(),
+        proxy: config.resolved.text("k8s.serviceProxyName").into(),
+        pods: config.resolved.bool("hostPort.enabled"),
+    };
+    let watching = client.clone();
+    tokio::spawn(async move { kube::watch(watching, &wanted, sender).await });
+    Ok((events, Some(client)))
 }

@@ -1,7 +1,6 @@
 //! Bringing the maps to what is asked for, and trying again what failed.
 
-use super::{Agent, never};
-use crate::server::api::Health;
+use super::{Agent, never, programming};
 use shunt_model::{MapStore, Report};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,8 +8,6 @@ use std::time::{Duration, Instant, SystemTime};
 const REMOVALS: Duration = Duration::from_millis(5);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(30);
-/// kube-proxy's own limit: an update that waits for longer makes the node unhealthy.
-const LATE: Duration = Duration::from_secs(60);
 
 /// How far the maps are.
 #[derive(Default)]
@@ -34,12 +31,6 @@ impl Progress {
     /// When the next sync is due without an event.
     pub(super) fn next(&self) -> Instant {
         [self.removals_at, self.retry_at].into_iter().flatten().min().unwrap_or_else(never)
-    }
-
-    pub(super) fn health(&self) -> Health {
-        // What waits for the first list waits for the API, which must not make a node unhealthy.
-        let late = self.synced && self.queued.is_some_and(|since| since.elapsed() > LATE);
-        Health { healthy: !late, last_updated: self.last }
     }
 
     fn finish(&mut self, report: &Report) {
@@ -78,6 +69,7 @@ impl Agent {
         }
         self.progress.finish(&report);
         self.record(&report, begun);
+        self.update_health_ports();
         if !std::mem::replace(&mut self.progress.synced, true) {
             tracing::info!(
                 services = self.model.service_count(),
@@ -95,7 +87,16 @@ impl Agent {
     }
 
     fn record(&mut self, report: &Report, begun: Instant) {
+        let families = self.families();
+        self.programming.synced(
+            report.failed.is_empty(),
+            self.model.changes(),
+            &families,
+            &self.metrics.kube_proxy,
+        );
         if report.ops > 0 {
+            let full = self.progress.listed;
+            programming::observe_sync(&self.metrics.kube_proxy, &families, full, begun.elapsed());
             self.metrics.sync_duration.observe(begun.elapsed().as_secs_f64());
             tracing::debug!(services = report.services, ops = report.ops, "written");
         }
@@ -172,14 +173,5 @@ mod tests {
         assert!(wait <= LAST_RETRY && wait > LAST_RETRY / 2, "{wait:?}");
         progress.finish(&report(0, 3));
         assert!(progress.next() <= Instant::now() + REMOVALS);
-    }
-
-    #[test]
-    fn only_an_update_that_waits_after_the_first_sync_is_unhealthy() {
-        let long_ago = Instant::now().checked_sub(LATE * 2);
-        let mut progress = Progress { queued: long_ago, ..Progress::default() };
-        assert!(progress.health().healthy, "the API may be away");
-        progress.synced = true;
-        assert_eq!(progress.health().healthy, long_ago.is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! `shunt agent`.
 
-use super::{Common, Done, Failure};
+use super::kube_proxy::{self, Compatible};
+use super::{Common, Done, Failure, cleanup};
 use crate::config::{Config, Layers, Resolved};
 use clap::ValueEnum;
 use std::io::IsTerminal;
@@ -12,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]
-    layers: LayerArgs,
+    pub(super) layers: LayerArgs,
     /// This node's name in Kubernetes [default: the host name]
     #[arg(long, value_name = "NAME")]
     node_name: Option<String>,
@@ -25,6 +26,8 @@ pub(crate) struct Args {
     /// The cgroup v2 whose sockets are translated [default: the cgroup2 mount]
     #[arg(long, value_name = "DIR")]
     cgroup_root: Option<String>,
+    #[command(flatten)]
+    pub(super) kube_proxy: Compatible,
     /// Form of the log
     #[arg(long, value_enum, default_value = "text", env = "SHUNT_LOG_FORMAT")]
     log_format: LogFormat,
@@ -36,9 +39,19 @@ pub(crate) struct LayerArgs {
     /// Configuration file (shunt.yaml)
     #[arg(long, value_name = "FILE", env = "SHUNT_CONFIG")]
     pub(crate) config: Option<PathBuf>,
+    /// kube-proxy configuration file, whose values are defaults below those of --config
+    #[arg(long, value_name = "FILE", env = "SHUNT_KUBE_PROXY_CONFIG")]
+    pub(crate) kube_proxy_config: Option<PathBuf>,
     /// Set a configuration key; may be given again
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+}
+
+impl LayerArgs {
+    /// Whether anything is said, so that it is this configuration and not the running agent's that is asked about.
+    pub(crate) fn given(&self) -> bool {
+        self.config.is_some() || self.kube_proxy_config.is_some() || !self.set.is_empty()
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -57,7 +70,13 @@ pub(crate) fn resolve(
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let layers = Layers { file: layers.config.clone(), environment, set: layers.set.clone(), flags };
+    let layers = Layers {
+        kube_proxy: layers.kube_proxy_config.clone(),
+        file: layers.config.clone(),
+        environment,
+        set: layers.set.clone(),
+        flags,
+    };
     Resolved::new(&layers).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         Failure::Usage(format!("configuration: {}", lines.join("\n       ")))
@@ -77,27 +96,41 @@ impl Args {
         ]
         .into_iter()
         .filter_map(|(key, flag, value)| Some((key, flag, value?)))
+        .chain(self.kube_proxy.flags())
         .collect()
     }
 }
 
 pub(super) fn run(args: &Args, common: &Common) -> Done {
-    log(args.log_format);
+    log(args.log_format, args.kube_proxy.verbosity);
+    args.kube_proxy.log_notes();
     let resolved = resolve(&args.layers, args.flags(common))?;
     let config = Config::new(resolved).map_err(Failure::Usage)?;
+    if let Some(path) = &args.kube_proxy.write_config_to {
+        return kube_proxy::write_config(&config, path);
+    }
+    if args.kube_proxy.cleanup {
+        let common = Common { run_dir: config.path("runDir"), bpf_root: config.path("bpfRoot") };
+        return cleanup::run(&cleanup::Args { force: false }, &common);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::Problem(format!("runtime: {e}")))?;
-    runtime.block_on(crate::agent::run(config)).map_err(Failure::Problem)?;
+    let done = if args.kube_proxy.init_only {
+        runtime.block_on(crate::agent::init(config))
+    } else {
+        runtime.block_on(crate::agent::run(config))
+    };
+    done.map_err(Failure::Problem)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Starts the log on standard error, and makes a panic of any task the end of the process: half an agent is worse
 /// than none, since the datapath goes on by itself.
-fn log(format: LogFormat) {
+fn log(format: LogFormat, verbosity: u8) {
     // The client libraries log each failed try; the agent tells it once.
-    let filter = EnvFilter::try_from_env("SHUNT_LOG").unwrap_or_else(|_| {
-        EnvFilter::new("info,kube_client=off,kube_runtime=off,tower=off,netlink_proto=error")
-    });
+    let quiet = "kube_client=off,kube_runtime=off,tower=off,netlink_proto=error";
+    let filter = EnvFilter::try_from_env("SHUNT_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(format!("{},{quiet}", kube_proxy::level(verbosity))));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let log = tracing_subscriber::fmt()
         .with_ansi(colour)

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 pub(super) struct Args {
     /// Do not ask; also while an agent runs
     #[arg(short, long)]
-    force: bool,
+    pub(super) force: bool,
 }
 
 pub(super) fn run(args: &Args, common: &Common) -> Done {

@@ -22,7 +22,7 @@ pub(super) enum Command {
 pub(super) fn run(command: &Command, common: &Common) -> Done {
     match command {
         Command::View { layers, output } => {
-            let shown = if layers.config.is_some() || !layers.set.is_empty() {
+            let shown = if layers.given() {
                 resolve(layers, Vec::new())?.shown()
             } else {
                 client::get(common, "/v1/config")?

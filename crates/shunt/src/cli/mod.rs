@@ -6,6 +6,7 @@ mod cleanup;
 mod client;
 mod completion;
 mod config;
+mod kube_proxy;
 mod output;
 mod service;
 mod status;
@@ -60,7 +61,7 @@ enum Command {
 /// Runs a command; answers its exit code.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(kube_proxy::arguments(std::env::args_os().collect()));
     let done = match &cli.command {
         Command::Agent(args) => agent::run(args, &cli.common),
         Command::Status(args) => status::run(args, &cli.common),

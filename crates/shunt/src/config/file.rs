@@ -4,22 +4,16 @@ use super::keys::{self, Key};
 use super::{Error, Value};
 use serde_json::Value as Json;
 use std::collections::HashMap;
-use std::path::Path;
 
 /// One setting of a file.
+#[derive(Debug)]
 pub(super) struct Setting {
     pub(super) key: &'static Key,
     pub(super) value: Value,
     pub(super) line: usize,
 }
 
-/// Reads a file; answers its settings, or everything that is wrong with it.
-pub(super) fn read(path: &Path) -> Result<Vec<Setting>, Vec<Error>> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| vec![Error::new(path.display().to_string(), format!("cannot be read: {e}"))])?;
-    parse(&path.display().to_string(), &text)
-}
-
+/// A file's settings, or everything that is wrong with it.
 pub(super) fn parse(file: &str, text: &str) -> Result<Vec<Setting>, Vec<Error>> {
     let tree: Json = serde_saphyr::from_str(text)
         .map_err(|e| vec![Error::new(file, format!("is not YAML: {}", first_line(&e.to_string())))])?;
@@ -72,7 +66,7 @@ fn flatten<'a>(tree: &'a Json, prefix: &str, found: &mut Vec<(String, &'a Json)>
 }
 
 /// The line of each key in block style. Flow style has the line of the block key before it.
-fn lines(text: &str) -> HashMap<String, usize> {
+pub(super) fn lines(text: &str) -> HashMap<String, usize> {
     let mut lines = HashMap::new();
     let mut above: Vec<(usize, String)> = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -89,7 +83,7 @@ fn lines(text: &str) -> HashMap<String, usize> {
     lines
 }
 
-fn line_of(lines: &HashMap<String, usize>, path: &str) -> usize {
+pub(super) fn line_of(lines: &HashMap<String, usize>, path: &str) -> usize {
     let mut path = path;
     loop {
         if let Some(line) = lines.get(path) {
@@ -102,7 +96,7 @@ fn line_of(lines: &HashMap<String, usize>, path: &str) -> usize {
     }
 }
 
-fn first_line(text: &str) -> &str {
+pub(super) fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or(text)
 }
 

@@ -13,13 +13,17 @@ pub enum Kind {
     Text,
     /// An address and a port, `0.0.0.0:10256`; empty for none.
     Socket,
+    /// An IP address; empty for none.
+    Address,
+    /// A whole number from -1000 to 1000; empty for none.
+    Score,
     /// A time such as `90s`, `2h13m20s`.
     Duration,
     /// One of the first words; one of the second is a word that users know and this version does not do yet.
     OneOf(&'static [&'static str], &'static [&'static str]),
     /// Any number of words.
     List,
-    /// Any number of address ranges, or the word `primary`.
+    /// Any number of address ranges, and the words `primary`, `localhost` and `all` (KEP-6032).
     Ranges,
 }
 
@@ -62,10 +66,14 @@ impl Key {
             Kind::PortRange => "two ports, such as 30000-32767".into(),
             Kind::Text => "text".into(),
             Kind::Socket => "an address and port, such as 0.0.0.0:10256, or nothing".into(),
+            Kind::Address => "an IP address, or nothing".into(),
+            Kind::Score => "a number from -1000 to 1000, or nothing".into(),
             Kind::Duration => "a time, such as 90s or 2h30m".into(),
             Kind::OneOf(words, _) => words.join(", "),
             Kind::List => "a list".into(),
-            Kind::Ranges => "a list of address ranges, such as 192.0.2.0/24, or primary".into(),
+            Kind::Ranges => {
+                "a list of address ranges, such as 192.0.2.0/24, and of primary, localhost, all".into()
+            }
         }
     }
 }
@@ -134,6 +142,13 @@ pub const KEYS: &[Key] = &[
         Kind::Bool,
         "false",
         "Serve the host ports of this node's pods, where no CNI plugin does; needs to list and watch pods.",
+    ),
+    key("nodePort.enableHealthCheck", Kind::Bool, "true", "Answer on the healthCheckNodePort of services."),
+    key(
+        "nodePort.enableHealthCheckLoadBalancerIP",
+        Kind::OneOf(&["false"], &["true"]),
+        "false",
+        "Answer health checks also on load balancer addresses.",
     ),
     key("externalIPs.enabled", Kind::Bool, "true", "Serve spec.externalIPs."),
     key(
@@ -230,6 +245,31 @@ pub const KEYS: &[Key] = &[
         "0.0.0.0:10256",
         "Where /healthz and /livez answer.",
     ),
+    key(
+        "metricsBindAddress",
+        Kind::Socket,
+        "127.0.0.1:10249",
+        "Where /metrics, /proxyMode, /configz and /healthz answer as kube-proxy's do.",
+    ),
+    key(
+        "bindAddressHardFail",
+        Kind::Bool,
+        "false",
+        "End when a port of these is taken, in place of trying again.",
+    ),
+    key(
+        "bindAddress",
+        Kind::Address,
+        "",
+        "This node's own address, before those of its Node object; by the Node object when empty or unspecified.",
+    ),
+    key(
+        "syncPeriod",
+        Kind::Duration,
+        "30s",
+        "An update that waits for twice as long makes the node unhealthy.",
+    ),
+    key("oomScoreAdj", Kind::Score, "", "The agent's own oom_score_adj; left alone when empty."),
 ];
 
 /// Defaults that are numbers elsewhere; a test holds them together.

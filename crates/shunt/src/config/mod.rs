@@ -2,13 +2,18 @@
 
 mod file;
 pub mod keys;
+pub mod kube_proxy;
+mod node_port_addresses;
 mod typed;
 mod value;
+mod yaml;
 
+pub use node_port_addresses::NodePortAddresses;
 pub use typed::Config;
 pub use value::Value;
 
 use keys::{KEYS, Key};
+use kube_proxy::Note;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -53,6 +58,8 @@ fn unknown(path: &str) -> String {
 pub enum Origin {
     /// Nobody said anything.
     Default,
+    /// A `KubeProxyConfiguration`, at a line.
+    KubeProxy(PathBuf, usize),
     /// A file, at a line.
     File(PathBuf, usize),
     /// An environment variable.
@@ -67,6 +74,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::KubeProxy(path, line) => write!(f, "kube-proxy config {}:{line}", path.display()),
             Self::File(path, line) => write!(f, "file {}:{line}", path.display()),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Set => f.write_str("--set"),
@@ -78,7 +86,9 @@ impl fmt::Display for Origin {
 /// What is said beside the defaults, the weakest first.
 #[derive(Clone, Default, Debug)]
 pub struct Layers {
-    /// `shunt.yaml`.
+    /// A `KubeProxyConfiguration`.
+    pub kube_proxy: Option<PathBuf>,
+    /// `shunt.yaml`, or a `KubeProxyConfiguration`.
     pub file: Option<PathBuf>,
     /// Environment variables; those that do not start with `SHUNT_` are ignored.
     pub environment: Vec<(String, String)>,
@@ -89,11 +99,12 @@ pub struct Layers {
 }
 
 /// Variables that are no keys: they say where to find the rest, or belong to commands.
-const OTHER_VARIABLES: [&str; 4] = ["SHUNT_CONFIG", "SHUNT_LOG", "SHUNT_LOG_FORMAT", "SHUNT_BIN"];
+const OTHER_VARIABLES: [&str; 5] =
+    ["SHUNT_CONFIG", "SHUNT_KUBE_PROXY_CONFIG", "SHUNT_LOG", "SHUNT_LOG_FORMAT", "SHUNT_BIN"];
 
 /// Every key with its value and origin.
 #[derive(Clone, Debug)]
-pub struct Resolved(BTreeMap<&'static str, (Value, Origin)>);
+pub struct Resolved(BTreeMap<&'static str, (Value, Origin)>, Vec<Note>);
 
 /// A line of `config view`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -114,12 +125,8 @@ impl Resolved {
     pub fn new(layers: &Layers) -> Result<Self, Vec<Error>> {
         let mut resolved = Self::defaults();
         let mut errors = Vec::new();
-        match layers.file.as_deref().map(file::read) {
-            Some(Ok(settings)) => {
-                resolved.add_file(layers.file.as_deref().unwrap_or(Path::new("")), settings)
-            }
-            Some(Err(wrong)) => errors.extend(wrong),
-            None => {}
+        if let Err(wrong) = resolved.add_files(layers) {
+            errors.extend(wrong);
         }
         resolved.add_environment(&layers.environment, &mut errors);
         for text in &layers.set {
@@ -138,12 +145,50 @@ impl Resolved {
     #[must_use]
     pub fn defaults() -> Self {
         let value = |key: &Key| Value::parse(key, key.default).expect("a test parses every default");
-        Self(KEYS.iter().map(|key| (key.path, (value(key), Origin::Default))).collect())
+        Self(KEYS.iter().map(|key| (key.path, (value(key), Origin::Default))).collect(), Vec::new())
     }
 
-    fn add_file(&mut self, path: &Path, settings: Vec<file::Setting>) {
+    /// What is worth a line in the log about how this came to be.
+    #[must_use]
+    pub fn notes(&self) -> &[Note] {
+        &self.1
+    }
+
+    fn add_files(&mut self, layers: &Layers) -> Result<(), Vec<Error>> {
+        let read = |path: &Path| {
+            std::fs::read_to_string(path)
+                .map_err(|e| vec![Error::new(path.display().to_string(), format!("cannot be read: {e}"))])
+        };
+        let text = layers.file.as_deref().map(read).transpose()?;
+        let file = layers.file.as_deref().zip(text).into_iter();
+        let (theirs, ours): (Vec<_>, Vec<_>) = file.partition(|(_, text)| kube_proxy::recognise(text));
+        if let Some(path) = layers.kube_proxy.as_deref() {
+            if !theirs.is_empty() {
+                let what =
+                    "gives a KubeProxyConfiguration, and --kube-proxy-config another one; leave one out";
+                return Err(vec![Error::new("--config", what)]);
+            }
+            self.add_kube_proxy(path, &read(path)?)?;
+        }
+        theirs.into_iter().try_for_each(|(path, text)| self.add_kube_proxy(path, &text))?;
+        for (path, text) in ours {
+            let settings = file::parse(&path.display().to_string(), &text)?;
+            self.add_settings(settings, |line| Origin::File(path.into(), line));
+        }
+        Ok(())
+    }
+
+    fn add_kube_proxy(&mut self, path: &Path, text: &str) -> Result<(), Vec<Error>> {
+        let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+        let read = kube_proxy::parse(path, text, cpus)?;
+        self.1.extend(read.notes);
+        self.add_settings(read.settings, |line| Origin::KubeProxy(path.into(), line));
+        Ok(())
+    }
+
+    fn add_settings(&mut self, settings: Vec<file::Setting>, origin: impl Fn(usize) -> Origin) {
         for setting in settings {
-            self.0.insert(setting.key.path, (setting.value, Origin::File(path.into(), setting.line)));
+            self.0.insert(setting.key.path, (setting.value, origin(setting.line)));
         }
     }
 
@@ -191,52 +236,4 @@ impl Resolved {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn origin(resolved: &Resolved, path: &str) -> (String, String) {
-        let (value, origin) = &resolved.0[path];
-        (value.to_string(), origin.to_string())
-    }
-
-    #[test]
-    fn the_stronger_layer_wins_and_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("shunt.yaml");
-        std::fs::write(&file, "prometheus:\n  port: 1\nipv6:\n  enabled: false\nbpf:\n  lbMapMax: 7\n")
-            .unwrap();
-        let layers = Layers {
-            file: Some(file.clone()),
-            environment: vec![("SHUNT_PROMETHEUS_PORT".into(), "2".into()), ("PATH".into(), "x".into())],
-            set: vec!["prometheus.port=3".into(), "bpf.lbMapMax=8".into()],
-            flags: vec![("nodeName", "node-name", "n1".into())],
-        };
-        let resolved = Resolved::new(&layers).unwrap();
-        assert_eq!(origin(&resolved, "prometheus.port"), ("3".into(), "--set".into()));
-        assert_eq!(origin(&resolved, "bpf.lbMapMax"), ("8".into(), "--set".into()));
-        let from_file = format!("file {}:4", file.display());
-        assert_eq!(origin(&resolved, "ipv6.enabled"), ("false".into(), from_file));
-        assert_eq!(origin(&resolved, "nodeName"), ("n1".into(), "flag --node-name".into()));
-        assert_eq!(origin(&resolved, "ipv4.enabled"), ("true".into(), "default".into()));
-        let layers = Layers { set: Vec::new(), ..layers };
-        let resolved = Resolved::new(&layers).unwrap();
-        assert_eq!(
-            origin(&resolved, "prometheus.port"),
-            ("2".into(), "environment SHUNT_PROMETHEUS_PORT".into())
-        );
-    }
-
-    #[test]
-    fn everything_wrong_is_told_at_once() {
-        let layers = Layers {
-            set: vec!["nodePort.rang=1-2".into(), "x".into()],
-            environment: vec![("SHUNT_IPV6_ENABLED".into(), "no".into())],
-            ..Layers::default()
-        };
-        let errors = Resolved::new(&layers).unwrap_err();
-        let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        assert_eq!(all.len(), 3, "{all:?}");
-        assert!(all[0].contains("SHUNT_IPV6_ENABLED: ipv6.enabled"), "{all:?}");
-        assert!(all[1].contains("did you mean nodePort.range?"), "{all:?}");
-    }
-}
+mod tests;

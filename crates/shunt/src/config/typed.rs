@@ -1,7 +1,6 @@
 //! The configuration as the agent uses it.
 
-use super::{Resolved, Value, value};
-use ipnet::IpNet;
+use super::{NodePortAddresses, Resolved, Value, value};
 use shunt_common::feature;
 use shunt_datapath::{Lifetimes, Settings, Sizes};
 use shunt_model::{NodePortOptions, Options};
@@ -100,12 +99,10 @@ impl Config {
         value::port_range(self.resolved.text("nodePort.range")).unwrap_or((30000, 32767))
     }
 
-    /// `nodePort.addresses`; `None` for the primary ones.
+    /// `nodePort.addresses`.
     #[must_use]
-    pub fn node_port_addresses(&self) -> Option<Vec<IpNet>> {
-        let words = self.resolved.list("nodePort.addresses");
-        let primary = words.is_empty() || words.iter().any(|w| w == "primary");
-        (!primary).then(|| words.iter().filter_map(|w| value::range(w)).collect())
+    pub fn node_port_addresses(&self) -> NodePortAddresses {
+        NodePortAddresses::new(self.resolved.list("nodePort.addresses"))
     }
 
     /// Whether a family is enabled.
@@ -114,10 +111,28 @@ impl Config {
         self.resolved.bool(if addr.is_ipv4() { "ipv4.enabled" } else { "ipv6.enabled" })
     }
 
-    /// Where /healthz answers.
+    /// An address and port; `None` when the key is empty.
     #[must_use]
-    pub fn health_address(&self) -> Option<SocketAddr> {
-        self.resolved.text("kubeProxyReplacementHealthzBindAddr").parse().ok()
+    pub fn socket(&self, key: &str) -> Option<SocketAddr> {
+        self.resolved.text(key).parse().ok()
+    }
+
+    /// `bindAddress`, when it names an address.
+    #[must_use]
+    pub fn node_address(&self) -> Option<IpAddr> {
+        self.resolved.text("bindAddress").parse().ok().filter(|a: &IpAddr| !a.is_unspecified())
+    }
+
+    /// For how long an update may wait before the node is unhealthy: kube-proxy's 2 x syncPeriod.
+    #[must_use]
+    pub fn health_patience(&self) -> Duration {
+        self.resolved.duration("syncPeriod") * 2
+    }
+
+    /// `oomScoreAdj`.
+    #[must_use]
+    pub fn oom_score_adj(&self) -> Option<i16> {
+        value::score(self.resolved.text("oomScoreAdj"))
     }
 
     /// Where /metrics answers.
@@ -194,14 +209,5 @@ mod tests {
     fn the_defaults_are_the_datapaths_own() {
         let config = config(&["cgroupRoot=/c", "bpfRoot=/b"]);
         assert_eq!(config.datapath_settings().unwrap(), Settings::new("/b", "/c"));
-    }
-
-    #[test]
-    fn node_port_addresses_are_ranges_unless_primary() {
-        assert_eq!(config(&[]).node_port_addresses(), None);
-        assert_eq!(config(&["nodePort.addresses=primary"]).node_port_addresses(), None);
-        let ranges = config(&["nodePort.addresses=10.0.0.0/8,fd00::1"]).node_port_addresses().unwrap();
-        assert_eq!(ranges.len(), 2);
-        assert!(ranges[1].contains(&"fd00::1".parse::<IpAddr>().unwrap()));
     }
 }

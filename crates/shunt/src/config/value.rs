@@ -7,6 +7,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// Words that stand for addresses.
+const KEYWORDS: [&str; 3] = ["primary", "localhost", "all"];
+
 /// A checked value.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(untagged)]
@@ -35,6 +38,9 @@ impl Value {
             Kind::PortRange => port_range(text).map(|_| Self::Text(text.into())),
             Kind::Socket if text.is_empty() => Some(Self::Text(String::new())),
             Kind::Socket => text.parse::<SocketAddr>().ok().map(|_| Self::Text(text.into())),
+            Kind::Address | Kind::Score if text.is_empty() => Some(Self::Text(String::new())),
+            Kind::Address => text.parse::<std::net::IpAddr>().ok().map(|_| Self::Text(text.into())),
+            Kind::Score => score(text).map(|_| Self::Text(text.into())),
             Kind::Duration => duration(text).map(|_| Self::Text(text.into())),
             Kind::Text => Some(Self::Text(text.into())),
             Kind::OneOf(words, _) if words.contains(&text) => Some(Self::Text(text.into())),
@@ -57,7 +63,7 @@ impl Value {
     pub fn list(key: &Key, items: Vec<String>) -> Result<Self, String> {
         let bad = match key.kind {
             Kind::List => None,
-            Kind::Ranges => items.iter().find(|i| *i != "primary" && range(i).is_none()),
+            Kind::Ranges => items.iter().find(|i| !KEYWORDS.contains(&i.as_str()) && range(i).is_none()),
             _ => return Err(format!("a list is not allowed; allowed: {}", key.allowed())),
         };
         match bad {
@@ -81,6 +87,11 @@ impl fmt::Display for Value {
 /// An address range; a lone address is a range of one.
 pub(super) fn range(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse().ok().map(|addr: std::net::IpAddr| addr.into()))
+}
+
+/// An `oom_score_adj`.
+pub(super) fn score(text: &str) -> Option<i16> {
+    text.parse().ok().filter(|n| (-1000..=1000).contains(n))
 }
 
 /// `30000-32767`.
@@ -126,6 +137,10 @@ mod tests {
             ("nodePort.addresses", "10.0.0.0/33", "10.0.0.0/33"),
             ("flows.tcpSynTimeout", "60", "90s"),
             ("flows.tcpSynTimeout", "0s", "90s"),
+            ("nodePort.addresses", "everywhere", "primary, localhost, all"),
+            ("bindAddress", "eth0", "an IP address"),
+            ("oomScoreAdj", "-1001", "-1000 to 1000"),
+            ("nodePort.enableHealthCheckLoadBalancerIP", "true", "not in this version"),
             ("kubeProxyReplacementHealthzBindAddr", "10256", "0.0.0.0:10256"),
         ] {
             let error = Value::parse(find(path).unwrap(), text).unwrap_err();

@@ -104,12 +104,3 @@ pub struct Attached {
     /// The kernel's id.
     pub program_id: u32,
 }
-
-/// `/healthz`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Health {
-    /// Every update reaches the maps in time.
-    pub healthy: bool,
-    /// Unix time of the last update, seconds.
-    pub last_updated: u64,
-}

@@ -1,79 +1,96 @@
-//! `/healthz` and `/livez`, as kube-proxy answers them.
+//! `/healthz` and `/livez`, byte for byte as kube-proxy answers them (`pkg/proxy/healthcheck/proxy_health.go`): load
+//! balancers' and kubelet's probes read them.
 
-use super::{Query, Shared, api::Health};
+use super::{Condition, Metrics};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
-use serde_json::json;
-use std::time::{Duration, SystemTime};
+use axum::routing::any;
+use jiff::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::watch;
 
-/// A loop that does not answer for so long is not alive.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The headers that every answer of a health check has.
+pub(super) const HEADERS: [(header::HeaderName, &str); 2] =
+    [(header::CONTENT_TYPE, "application/json"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
 
-pub(super) fn router(shared: Shared) -> Router {
-    Router::new().route("/healthz", get(healthz)).route("/livez", get(livez)).with_state(shared)
+#[derive(Clone)]
+struct Health {
+    condition: watch::Receiver<Condition>,
+    metrics: Arc<Metrics>,
 }
 
-async fn healthz(State(shared): State<Shared>) -> impl IntoResponse {
-    let (health, now) = ask(&shared).await;
-    // Only the Node object could make the node unfit for new load balancer traffic.
-    answer(health, now, true)
+pub(super) fn router(condition: watch::Receiver<Condition>, metrics: Arc<Metrics>) -> Router {
+    let health = Health { condition, metrics };
+    Router::new().route("/healthz", any(healthz)).route("/livez", any(livez)).with_state(health)
 }
 
-async fn livez(State(shared): State<Shared>) -> impl IntoResponse {
-    let (health, now) = ask(&shared).await;
-    answer(health, now, false)
+async fn healthz(State(health): State<Health>) -> impl IntoResponse {
+    let condition = *health.condition.borrow();
+    let (status, body) = answer(&condition, Some(condition.eligible), Instant::now(), Timestamp::now());
+    health.metrics.kube_proxy.healthz.get_or_create(&[("code", code(status))]).inc();
+    (status, HEADERS, body)
 }
 
-async fn ask(shared: &Shared) -> (Health, u64) {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let health = tokio::time::timeout(PATIENCE, shared.ask(Query::Health)).await;
-    (health.ok().flatten().unwrap_or(Health { healthy: false, last_updated: 0 }), now)
+/// Without the node's rule: a node that the autoscaler drains is no reason to restart the agent.
+async fn livez(State(health): State<Health>) -> impl IntoResponse {
+    let condition = *health.condition.borrow();
+    let (status, body) = answer(&condition, None, Instant::now(), Timestamp::now());
+    health.metrics.kube_proxy.livez.get_or_create(&[("code", code(status))]).inc();
+    (status, HEADERS, body)
 }
 
-fn answer(health: Health, now: u64, with_node: bool) -> impl IntoResponse {
-    let updated = rfc3339(if health.healthy { now } else { health.last_updated });
-    let family = json!({ "lastUpdated": updated, "healthy": health.healthy });
-    let mut body = json!({
-        "lastUpdated": updated,
-        "currentTime": rfc3339(now),
-        "healthy": health.healthy,
-        "status": { "IPv4": family, "IPv6": family },
-    });
-    if with_node {
-        body["nodeEligible"] = true.into();
-    }
-    let status = if health.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let headers = [(header::CONTENT_TYPE, "application/json"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
-    (status, headers, body.to_string())
+const fn code(status: StatusCode) -> &'static str {
+    if status.as_u16() == 200 { "200" } else { "503" }
 }
 
-/// Seconds since 1970 as `2026-01-02T03:04:05Z`.
-pub(crate) fn rfc3339(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Count years from a March, so that the leap day is the last of its year.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+/// In kube-proxy's order of fields.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    last_updated: Timestamp,
+    current_time: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_eligible: Option<bool>,
+    healthy: bool,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    status: BTreeMap<&'static str, Family>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Family {
+    last_updated: Timestamp,
+    healthy: bool,
+}
+
+fn answer(
+    condition: &Condition,
+    node_eligible: Option<bool>,
+    now: Instant,
+    clock: Timestamp,
+) -> (StatusCode, String) {
+    let healthy = condition.healthy(now);
+    let good = healthy && node_eligible != Some(false);
+    let names = ["IPv4", "IPv6"].into_iter().zip(condition.families).filter(|(_, handled)| *handled);
+    let body = Body {
+        // Load balancers have always read a recent time from a healthy node.
+        last_updated: condition.last_updated.filter(|_| !good).unwrap_or(clock),
+        current_time: clock,
+        node_eligible,
+        healthy,
+        status: condition.last_updated.map_or_else(BTreeMap::new, |last_updated| {
+            names.map(|(name, _)| (name, Family { last_updated, healthy })).collect()
+        }),
+    };
+    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, serde_json::to_string(&body).unwrap_or_default())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_written_as_kubernetes_reads_them() {
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
-        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(rfc3339(1_767_225_599), "2025-12-31T23:59:59Z");
-    }
-}
+#[path = "health_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! `/metrics`.
 
-use super::{Query, Shared};
+use super::kube_proxy_metrics::KubeProxy;
+use super::{Query, Shared, process_metrics};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -46,6 +47,8 @@ pub struct Metrics {
     pub backend_gone: Counter,
     /// Flow rows without a partner that were removed.
     pub orphans: Counter,
+    /// Under kube-proxy's names.
+    pub kube_proxy: KubeProxy,
 }
 
 impl Default for Metrics {
@@ -90,6 +93,7 @@ impl Default for Metrics {
             expired,
             backend_gone,
             orphans,
+            kube_proxy: KubeProxy::default(),
         }
     }
 }
@@ -114,6 +118,8 @@ async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
 fn text(metrics: &Metrics, bpf_root: &Path) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     encode_registry(&mut text, &metrics.registry)?;
+    encode_registry(&mut text, &metrics.kube_proxy.registry)?;
+    encode_registry(&mut text, &process_metrics::registry())?;
     if let Ok(reader) = Reader::open(bpf_root) {
         let mut registry = Registry::with_prefix("shunt");
         registry.register_collector(Box::new(Kernel(reader)));

@@ -1,11 +1,19 @@
 //! How others see the agent: the Unix socket for the command line, metrics and health over TCP.
 
 pub mod api;
+mod condition;
 mod health;
+pub mod health_ports;
+pub mod kube_proxy_metrics;
 pub mod metrics;
+mod process_metrics;
+mod proxy;
 mod tcp;
+#[cfg(test)]
+mod test_client;
 mod unix;
 
+pub use condition::Condition;
 pub use metrics::Metrics;
 pub use unix::SOCKET;
 
@@ -13,7 +21,8 @@ use crate::config::{Config, Resolved};
 use shunt_model::ServiceView;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tcp::Listen;
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// A question to the agent's loop, with where the answer goes.
 #[derive(Debug)]
@@ -22,8 +31,6 @@ pub enum Query {
     Status(oneshot::Sender<api::Status>),
     /// `service list`.
     Services(oneshot::Sender<Vec<ServiceView>>),
-    /// `/healthz`.
-    Health(oneshot::Sender<api::Health>),
     /// Bring the gauges up to date before they are read.
     Gauges(oneshot::Sender<()>),
     /// A listener is up (`None`) or down.
@@ -51,26 +58,33 @@ impl Shared {
 /// Starts every server.
 ///
 /// # Errors
-/// When the Unix socket cannot be made; TCP ports that are taken are retried and told in `status`.
-pub fn start(config: &Config, metrics: Arc<Metrics>, queries: mpsc::Sender<Query>) -> Result<(), String> {
+/// When the Unix socket cannot be made. TCP ports that are taken are retried and told in `status`, unless
+/// `bindAddressHardFail` is set.
+pub fn start(
+    config: &Config,
+    metrics: Arc<Metrics>,
+    condition: watch::Receiver<Condition>,
+    queries: mpsc::Sender<Query>,
+) -> Result<(), String> {
     let shared = Shared {
         queries,
         config: Arc::new(config.resolved.clone()),
-        metrics,
+        metrics: metrics.clone(),
         bpf_root: config.path("bpfRoot").unwrap_or_default(),
     };
     unix::start(&config.path("runDir").unwrap_or_default(), shared.clone())?;
+    let hard_fail = config.resolved.bool("bindAddressHardFail");
     if let Some(port) = config.metrics_port() {
-        tokio::spawn(tcp::serve(
-            tcp::any(port),
-            "prometheus.port",
-            metrics::router(shared.clone()),
-            shared.clone(),
-        ));
+        let listen = Listen { address: tcp::any(port), key: "prometheus.port", hard_fail };
+        listen.start(metrics::router(shared.clone()), &shared)?;
     }
-    if let Some(address) = config.health_address() {
-        let key = "kubeProxyReplacementHealthzBindAddr";
-        tokio::spawn(tcp::serve(address, key, health::router(shared.clone()), shared));
+    let key = "metricsBindAddress";
+    if let Some(address) = config.socket(key) {
+        Listen { address, key, hard_fail }.start(proxy::router(shared.clone()), &shared)?;
+    }
+    let key = "kubeProxyReplacementHealthzBindAddr";
+    if let Some(address) = config.socket(key) {
+        Listen { address, key, hard_fail }.start(health::router(condition, metrics), &shared)?;
     }
     Ok(())
 }

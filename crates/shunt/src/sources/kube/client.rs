@@ -8,8 +8,8 @@ use std::time::Duration;
 /// Where the API server is and who we are to it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Access {
-    /// A kubeconfig file.
-    Kubeconfig(PathBuf),
+    /// A kubeconfig file, and the URL of the API server when it is not the file's.
+    Kubeconfig(PathBuf, Option<String>),
     /// A host and port, with the service account's token and CA. It needs no Service to be served first. A whole URL
     /// in place of the host is reached without a token.
     Host(String, u16),
@@ -30,7 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// One line that says what is missing and what to set.
 pub async fn connect(access: &Access) -> Result<Client, String> {
     let mut config = match access {
-        Access::Kubeconfig(path) => from_file(path).await?,
+        Access::Kubeconfig(path, server) => from_file(path, server.as_deref()).await?,
         Access::Host(host, port) => from_host(host, *port, Path::new(SERVICE_ACCOUNT))?,
         Access::InCluster => Config::incluster().map_err(|e| {
             format!(
@@ -44,22 +44,35 @@ pub async fn connect(access: &Access) -> Result<Client, String> {
     Client::try_from(config).map_err(|e| format!("API client: {e}"))
 }
 
-async fn from_file(path: &Path) -> Result<Config, String> {
+/// The URL of an API server; a host that is one already stays as it is.
+#[must_use]
+pub fn url(host: &str, port: u16) -> String {
+    if host.contains("://") {
+        return host.into();
+    }
+    // An IPv6 address needs brackets in a URL.
+    let host = if host.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.into() };
+    format!("https://{host}:{port}")
+}
+
+async fn from_file(path: &Path, server: Option<&str>) -> Result<Config, String> {
     let failed = |e: kube::config::KubeconfigError| format!("kubeconfig {}: {e}", path.display());
     let file = Kubeconfig::read_from(path).map_err(failed)?;
-    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(failed)
+    let mut config =
+        Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(failed)?;
+    if let Some(server) = server {
+        config.cluster_url = server.parse().map_err(|e| format!("k8sServiceHost: {server}: {e}"))?;
+    }
+    Ok(config)
 }
 
 /// `account` is the directory of a service account: its token, and its CA, which are both read again as they change.
 fn from_host(host: &str, port: u16, account: &Path) -> Result<Config, String> {
-    if host.contains("://") {
-        let url = host.parse().map_err(|e| format!("k8sServiceHost: {host}: {e}"))?;
+    let text = url(host, port);
+    let url = text.parse().map_err(|e| format!("k8sServiceHost: {text}: {e}"))?;
+    if text == host {
         return Ok(Config::new(url));
     }
-    // An IPv6 address needs brackets in a URL.
-    let host = if host.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.into() };
-    let url = format!("https://{host}:{port}");
-    let url = url.parse().map_err(|e| format!("k8sServiceHost: {url}: {e}"))?;
     let mut config = Config::new(url);
     let (token, ca) = (account.join("token"), account.join("ca.crt"));
     if !token.exists() {

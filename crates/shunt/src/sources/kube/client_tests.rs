@@ -134,3 +134,18 @@ async fn a_token_and_a_ca_that_are_replaced_are_read_again() {
         let _ = ask(&client).await;
     }
 }
+
+#[tokio::test]
+async fn kubeadms_kubeconfig_tells_the_server_and_another_address_may_stand_in_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kubeconfig.conf");
+    let text = "apiVersion: v1\nkind: Config\nclusters:\n- cluster:\n    server: https://192.0.2.1:6443\n  name: default\n\
+                contexts:\n- context: {cluster: default, namespace: default, user: default}\n  name: default\n\
+                current-context: default\nusers:\n- name: default\n  user: {tokenFile: /nonexistent/token}\n";
+    std::fs::write(&path, text).unwrap();
+    let server = async |other| from_file(&path, other).await.unwrap().cluster_url.to_string();
+    assert_eq!(server(None).await, "https://192.0.2.1:6443/");
+    assert_eq!(server(Some("https://192.0.2.2:443")).await, "https://192.0.2.2:443/");
+    assert_eq!(url("fd00::1", 6443), "https://[fd00::1]:6443");
+    assert_eq!(url("http://127.0.0.1:8001", 6443), "http://127.0.0.1:8001");
+}

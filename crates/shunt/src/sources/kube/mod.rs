@@ -4,7 +4,7 @@ mod backoff;
 mod client;
 mod object;
 
-pub use client::{Access, connect};
+pub use client::{Access, connect, url};
 
 use super::{Event, Sender};
 use backoff::Soon;
