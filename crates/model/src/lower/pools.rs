@@ -62,7 +62,40 @@ fn ready(endpoints: &[Candidate<'_>]) -> Vec<Target> {
 }
 
 fn row(endpoint: &Endpoint, number: u16, port: &PortSpec, node: &NodeState, node_name: &str) -> BackendRow {
-    let local = endpoint.node.as_deref() == Some(node_name) || node.owns(endpoint.addr);
+    let local = is_local(endpoint, node, node_name);
     let flags = if local { Backend::<Ip4>::LOCAL } else { 0 };
     BackendRow::new(endpoint.addr, number, port.proto, BackendState::Active, flags)
+}
+
+/// Whether an endpoint runs on this node. A slice that somebody wrote by hand may name no node: then the address tells,
+/// since a pod of this node that were taken for a remote one would answer past the translation.
+fn is_local(endpoint: &Endpoint, node: &NodeState, node_name: &str) -> bool {
+    let in_our_pods = || node.pod_cidrs.iter().any(|net| net.contains(&endpoint.addr));
+    match endpoint.node.as_deref() {
+        Some(name) if name == node_name => true,
+        named => node.owns(endpoint.addr) || named.is_none() && in_our_pods(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_names_no_node_is_local_by_its_address() {
+        let node = NodeState {
+            addresses: vec!["192.0.2.1".parse().unwrap()],
+            pod_cidrs: vec!["10.244.1.0/24".parse().unwrap(), "2001:db8:1::/64".parse().unwrap()],
+            ..NodeState::default()
+        };
+        let local = |addr: &str, name: Option<&str>| {
+            let (addr, node_name) = (addr.parse().unwrap(), name.map(Into::into));
+            let endpoint = Endpoint { addr, ready: true, serving: true, terminating: false, node: node_name };
+            is_local(&endpoint, &node, "us")
+        };
+        assert!(local("10.244.1.7", None) && local("2001:db8:1::7", None) && local("192.0.2.1", None));
+        assert!(!local("10.244.2.7", None) && !local("2001:db8:2::7", None));
+        assert!(local("10.244.2.7", Some("us")), "an address from another range, as some CNIs give them");
+        assert!(!local("10.244.1.7", Some("them")), "who names a node is believed");
+    }
 }
