@@ -58,15 +58,17 @@ pub(crate) struct Agent {
 /// # Errors
 /// One message about what keeps it from starting, and what to do.
 pub async fn run(config: Config) -> Result<(), String> {
+    startup::check(&config)?;
     let mut stop = startup::signals()?;
     let monitor = devices::monitor()?;
     let net = monitor.read().await?;
     let mut links = monitor.follow(net.clone());
     let (query_sender, mut queries) = mpsc::channel(16);
     let metrics = Arc::new(Metrics::default());
-    // First the socket, which tells when another agent is at work already.
-    crate::server::start(&config, metrics.clone(), query_sender)?;
     let mut events = startup::source(&config).await?;
+    // The socket before the datapath: it tells when another agent is at work already. Nothing awaits in between, so that
+    // no server or source can say a word before a refusal, which is then the only one.
+    crate::server::start(&config, metrics.clone(), query_sender)?;
     let mut agent = startup::start(config, net, metrics)?;
     agent.apply_interfaces();
     let mut verify = interval_at(tokio::time::Instant::now() + VERIFY, VERIFY);

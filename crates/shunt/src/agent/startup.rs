@@ -35,6 +35,11 @@ pub(super) fn signals() -> Result<mpsc::Receiver<()>, String> {
     Ok(stop)
 }
 
+/// Refuses a node that lacks what the datapath needs, before anything is made on it.
+pub(super) fn check(config: &Config) -> Result<(), String> {
+    Datapath::check(&config.datapath_settings()?).map_err(|e| e.to_string())
+}
+
 /// Brings the datapath up and the model to what the maps hold.
 pub(super) fn start(config: Config, net: NetState, metrics: Arc<Metrics>) -> Result<Agent, String> {
     let started = Instant::now();
