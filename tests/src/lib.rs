@@ -38,7 +38,17 @@ pub fn eventually_answers(place: &Place, addr: SocketAddr) -> String {
     })
 }
 
-/// Waits until a place is no longer answered by an address.
+/// Waits until a place is refused by an address at once: nothing listens there, and somebody says so.
+pub fn eventually_refused(place: &Place, addr: SocketAddr) {
+    eventually(&format!("{} asks {addr}", place.name), || {
+        match http(place, addr, "/").map_err(|e| e.to_string())? {
+            Answer::Refused => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+}
+
+/// Waits until a place is no longer answered by an address, with or without a refusal.
 pub fn eventually_silent(place: &Place, addr: SocketAddr) {
     eventually(&format!("{} asks {addr}", place.name), || {
         match http(place, addr, "/").map_err(|e| e.to_string())? {

@@ -99,7 +99,9 @@ impl Agent {
         for (name, error) in self.interfaces.failed.values() {
             add("devices", format!("{name}: {error}"));
         }
-        self.classified.missing.iter().for_each(|name| add("devices", format!("{name} is not there")));
+        for name in &self.classified.missing {
+            add("devices", super::interfaces::missing(name));
+        }
         for (key, error) in &self.listeners {
             add("server", format!("{key}: {error}"));
         }
