@@ -52,6 +52,10 @@ where
             next = stream.try_next() => match next {
                 Ok(Some(event)) => said = translate(event, &mut malformed),
                 Ok(None) => return,
+                // The API answers, it only forgets: a list follows.
+                Err(watcher::Error::WatchError(status)) if status.code == 410 => {
+                    tracing::debug!(kind = B::KIND.name(), "the watch is too old; listing again");
+                }
                 Err(error) => {
                     down = true;
                     said.push(Event::Connection(B::KIND, Err(chain(&error))));
