@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use serde_json::json;
-use shunt_e2e::{eventually, eventually_answers, json as ask, node_port, problems};
+use shunt_e2e::{eventually, eventually_answers, node_port, problems};
 use shunt_lab::api::Kind;
-use shunt_lab::cluster::Lab;
+use shunt_lab::cluster::{Lab, repeat};
 use shunt_lab::demo::apply_examples;
-use shunt_lab::place::Place;
 use shunt_lab::topology::{Style, Topology};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 #[test]
 fn one_bad_thing_is_named_and_everything_else_goes_on() {
@@ -17,8 +18,7 @@ fn one_bad_thing_is_named_and_everything_else_goes_on() {
     malformed_objects_are_named_and_mended(&lab);
     the_older_service_keeps_a_contested_frontend(&lab);
     endpoints_on_loopback_are_refused(&lab);
-    a_device_that_vanishes_costs_nothing(&lab);
-    wrong_settings_end_in_one_clear_message(&lab);
+    a_malformed_endpoint_spoils_only_itself(&lab);
     eventually_answers(&lab.client, node_port(&lab, 0, 30081));
 }
 
@@ -37,6 +37,18 @@ fn gone(lab: &Lab, word: &str) {
         let text = problems(&lab.nodes[0].agent);
         if text.contains(word) { Err(text) } else { Ok(()) }
     });
+}
+
+/// The pods that answer the client at an address, in enough tries that none is missed.
+fn answering(lab: &Lab, addr: SocketAddr) -> BTreeSet<String> {
+    let tries = repeat(&lab.client, addr, 60).unwrap();
+    assert_eq!(tries.failures, Vec::<String>::new(), "{addr}");
+    tries.bodies.keys().filter_map(|body| Some(body.split_once(' ')?.0.to_owned())).collect()
+}
+
+fn only(lab: &Lab, addr: SocketAddr, pods: &[&str]) -> Result<(), String> {
+    let found = answering(lab, addr);
+    if found.iter().eq(pods) { Ok(()) } else { Err(format!("{found:?}")) }
 }
 
 fn service(name: &str, spec: serde_json::Value) -> serde_json::Value {
@@ -58,7 +70,7 @@ fn malformed_objects_are_named_and_mended(lab: &Lab) {
 
 fn the_older_service_keeps_a_contested_frontend(lab: &Lab) {
     // Ages are in whole seconds (metadata.creationTimestamp).
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    std::thread::sleep(Duration::from_millis(1100));
     let ports = json!([{"port": 80, "targetPort": 8080, "nodePort": 30081, "protocol": "TCP"}]);
     let spec = json!({"type": "NodePort", "clusterIP": "10.96.7.8", "clusterIPs": ["10.96.7.8"], "ipFamilies": ["IPv4"],
         "selector": {"pod": "pod2-1"}, "ports": ports, "externalIPs": ["198.51.100.10"]});
@@ -66,6 +78,8 @@ fn the_older_service_keeps_a_contested_frontend(lab: &Lab) {
     named(lab, &["latecomer", "30081"]);
     named(lab, &["latecomer", "198.51.100.10"]);
     assert!(eventually_answers(&lab.client, node_port(lab, 0, 30081)).starts_with("pod1-1 "));
+    let external = SocketAddr::new("198.51.100.10".parse().unwrap(), 80);
+    assert_eq!(answering(lab, external).len(), 4, "the older one's pods, not the latecomer's one");
     // The rest of the latecomer works.
     let own = SocketAddr::new("10.96.7.8".parse().unwrap(), 80);
     assert!(eventually_answers(&lab.nodes[0].pods[0].place, own).starts_with("pod2-1 "));
@@ -75,6 +89,9 @@ fn the_older_service_keeps_a_contested_frontend(lab: &Lab) {
         let answer = eventually_answers(&lab.client, node_port(lab, 0, 30081));
         if answer.starts_with("pod2-1 ") { Ok(()) } else { Err(answer) }
     });
+    lab.api().delete(Kind::Service, "default", "external").unwrap();
+    eventually("the ExternalIP changes hands", || only(lab, external, &["pod2-1"]));
+    gone(lab, "latecomer");
     lab.api().delete(Kind::Service, "default", "latecomer").unwrap();
     apply_examples(lab).unwrap();
     eventually("the NodePort comes back", || {
@@ -100,51 +117,28 @@ fn endpoints_on_loopback_are_refused(lab: &Lab) {
     gone(lab, "sly");
 }
 
-fn a_device_that_vanishes_costs_nothing(lab: &Lab) {
-    let node = &lab.nodes[0].host.netns;
-    let devices = || ask(&lab.nodes[0].agent, "status")["devices"].to_string();
-    let up = [
-        "link add up9 type veth peer name up9peer",
-        "addr add 172.30.9.1/24 dev up9",
-        "link set up9 up",
-        "link set up9peer up",
-    ];
-    node.ip(&up.map(String::from)).unwrap();
-    eventually(
-        "the new device is served",
-        || if devices().contains("up9") { Ok(()) } else { Err(devices()) },
-    );
-    node.ip(&["link del up9".into()]).unwrap();
-    eventually("the device is forgotten", || if devices().contains("up9") { Err(devices()) } else { Ok(()) });
-    assert!(lab.nodes[0].agent.cli(&["status", "--brief"]).unwrap().status.success());
-}
-
-/// Runs an agent that must refuse to start; its exit code and what it says.
-fn refused(place: &Place, args: &[&str]) -> (i32, String) {
-    let done =
-        place.command(shunt_lab::agent::binary().unwrap()).unwrap().arg("agent").args(args).output().unwrap();
-    (done.status.code().unwrap_or(-1), String::from_utf8_lossy(&done.stderr).into_owned())
-}
-
-fn wrong_settings_end_in_one_clear_message(lab: &Lab) {
-    let host = &lab.nodes[1].host;
-    let dir = lab.dir().join("nothing");
-    std::fs::create_dir_all(&dir).unwrap();
-    let dir = dir.display().to_string();
-    let bpf = lab.dir().join("bpf/other").display().to_string();
-    let cgroup = lab.nodes[1].agent.cgroup_root.display().to_string();
-    let base = ["--node-name", "x", "--manifests", &dir, "--run-dir", &dir];
-    let with = |more: &[&str]| refused(host, &[&base[..], more].concat());
-
-    let (code, said) = with(&["--set", "nodePort.rnage=1-2"]);
-    assert!(
-        code == 2 && said.contains("nodePort.rnage") && said.contains("nodePort.range"),
-        "{code}: {said}"
-    );
-    let (code, said) = with(&["--set", "loadBalancer.mode=fast"]);
-    assert!(code == 2 && said.contains("loadBalancer.mode") && said.contains("snat"), "{code}: {said}");
-    let (code, said) = with(&["--bpf-root", &dir, "--cgroup-root", &cgroup]);
-    assert!(code == 1 && said.contains("mount -t bpf") && said.contains("--bpf-root"), "{code}: {said}");
-    let (code, said) = with(&["--bpf-root", &bpf, "--cgroup-root", &dir]);
-    assert!(code == 1 && said.contains("cgroup"), "{code}: {said}");
+fn a_malformed_endpoint_spoils_only_itself(lab: &Lab) {
+    let slice = |first: &str| {
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": "typo", "namespace": "default", "labels": {"kubernetes.io/service-name": "on-node1"}},
+            "endpoints": [
+                {"addresses": [first], "conditions": {"ready": true}},
+                {"addresses": [lab.nodes[1].pods[0].addresses.v4.to_string()], "conditions": {"ready": true}},
+            ],
+            "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+        })
+    };
+    let at = node_port(lab, 0, 30081);
+    for bad in ["10.244.1.300", "fd00::1"] {
+        lab.api().force_put(slice(bad)).unwrap();
+        named(lab, &["typo", bad, "is no IPv4 address", "the others are used"]);
+        eventually("the other endpoints go on", || only(lab, at, &["pod1-1", "pod2-1"]));
+    }
+    let good = lab.nodes[0].pods[1].addresses.v4.to_string();
+    lab.api().force_put(slice(&good)).unwrap();
+    gone(lab, "typo");
+    eventually("the mended endpoint serves", || only(lab, at, &["pod1-1", "pod1-2", "pod2-1"]));
+    lab.api().delete(Kind::EndpointSlice, "default", "typo").unwrap();
+    eventually("the service's own endpoint remains", || only(lab, at, &["pod1-1"]));
 }

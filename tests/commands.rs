@@ -14,7 +14,6 @@ fn listings_show_what_is_programmed_and_what_happened() {
     eventually_answers(&lab.client, node_port(&lab, 0, 30082));
     status_and_configuration(&lab);
     services_and_rows(&lab);
-    flows(&lab);
     metrics(&lab);
     without_an_agent(&mut lab);
 }
@@ -44,24 +43,6 @@ fn services_and_rows(lab: &Lab) {
     assert!(!bare.contains("SERVICE ADDRESS"));
     let backends = agent.ask(&["bpf", "lb", "list", "--backends"]).unwrap();
     assert!(backends.contains("10.244.1.11:8080/TCP"), "{backends}");
-}
-
-fn flows(lab: &Lab) {
-    let agent = &lab.nodes[0].agent;
-    eventually_answers(&lab.client, node_port(lab, 0, 30082));
-    let flows = json(agent, "bpf ct list global");
-    let out = flows
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|row| row["destination"] == "192.168.60.11:30082" && row["direction"] == "OUT");
-    let out = out.unwrap_or_else(|| panic!("{flows}"));
-    assert_eq!(out["newDestination"], "10.244.2.11:8080");
-    let reply = flows.as_array().unwrap().iter().find(|row| row["source"] == "10.244.2.11:8080");
-    assert_eq!(reply.unwrap()["newSource"], "192.168.60.11:30082", "{flows}");
-    let nat = agent.ask(&["bpf", "nat", "list"]).unwrap();
-    assert!(nat.contains("XLATE_SRC 192.168.60.11:") && nat.contains("XLATE_DST 192.168.50.2:"), "{nat}");
-    assert!(agent.ask(&["bpf", "metrics", "list"]).unwrap().contains("Forwarded"));
 }
 
 fn metrics(lab: &Lab) {

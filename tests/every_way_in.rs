@@ -1,7 +1,8 @@
 //! Every way to a service works beside every style of CNI: the rows of the demo, both families, and long transfers.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use shunt_lab::cluster::{Lab, http};
+use shunt_e2e::long_answer_is_whole;
+use shunt_lab::cluster::Lab;
 use shunt_lab::demo::{apply_examples, checks, run_check, scale};
 use shunt_lab::topology::{Style, Topology};
 use std::net::SocketAddr;
@@ -45,9 +46,7 @@ fn long_transfers(lab: &Lab) {
     for v6 in [false, true] {
         for (port, where_to) in [(30081, "a local backend"), (30082, "a remote backend")] {
             let addr = SocketAddr::new(lab.nodes[0].addresses.of(v6), port);
-            let answer = http(&lab.client, addr, &format!("/big?bytes={LONG}")).unwrap();
-            let len = answer.body().map(str::len);
-            assert_eq!(len, Some(LONG), "{LONG} bytes from {where_to} through {addr}");
+            long_answer_is_whole(&lab.client, addr, LONG, &format!("{LONG} bytes from {where_to}"));
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Links may be narrower than clients know: long transfers arrive whole, and a datagram that is too long is told so.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use shunt_lab::client::{http, probe};
+use shunt_e2e::long_answer_is_whole;
+use shunt_lab::client::probe;
 use shunt_lab::cluster::Lab;
 use shunt_lab::demo::{apply_examples, cluster_ip};
 use shunt_lab::net::netns::Netns;
@@ -40,8 +41,9 @@ fn transfers(lab: &Lab, how: &str) {
             }
         }
         let remote = SocketAddr::new(cluster_ip(lab, "on-node2", v6).unwrap(), 80);
-        let answer = http(&pod.outside_cgroup(), remote, &format!("/big?bytes={BYTES}")).unwrap();
-        assert_eq!(answer.body().map(str::len), Some(BYTES), "{how}: a bypassing pod to {remote}");
+        long_answer_is_whole(&pod.outside_cgroup(), remote, BYTES, &format!("{how}, a bypassing pod"));
+        let node_port = SocketAddr::new(lab.nodes[0].addresses.of(v6), 30082);
+        long_answer_is_whole(&lab.client, node_port, BYTES, how);
     }
 }
 

@@ -10,20 +10,44 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// No answer may take longer, in milliseconds, whatever happens to agents: the datapath does not wait for them. Answers
+/// take less than ten here; the rest is for a machine that is busy with other things.
+const LONGEST_STALL: u64 = 500;
+
 #[test]
-fn connections_and_streams_survive_the_death_and_restart_of_every_agent() {
-    let mut lab = Lab::up(Topology::new("restart", Style::Vxlan)).unwrap();
+fn connections_and_streams_survive_beside_a_vxlan_overlay() {
+    survive(Style::Vxlan, 100);
+}
+
+#[test]
+fn connections_and_streams_survive_beside_a_bridge_on_each_node() {
+    survive(Style::Bridge, 30);
+}
+
+#[test]
+fn connections_and_streams_survive_beside_routes_to_each_pod() {
+    survive(Style::Routed, 30);
+}
+
+/// Every agent dies and comes back while so many connections from outside to NodePorts of two nodes, both families, and
+/// as many from a pod to the ClusterIP are open.
+fn survive(style: Style, connections: usize) {
+    let mut lab = Lab::up(Topology::new(format!("restart-{style}"), style)).unwrap();
     apply_examples(&lab).unwrap();
-    // 100 connections from outside to NodePorts of two nodes, both families, and 100 from a pod to the ClusterIP.
     let node = |i: usize, v6, port| SocketAddr::new(lab.nodes[i].addresses.of(v6), port);
     let web = |v6, port| SocketAddr::new(cluster_ip(&lab, "web", v6).unwrap(), port);
     let outside = hold(
         &lab.client,
+        connections,
         &[node(0, false, 30007), node(1, true, 30007), node(1, false, 30007), node(0, true, 30007)],
         &[node(0, false, 30080), node(0, true, 30080), node(0, false, 30082)],
     );
-    let inside =
-        hold(&lab.nodes[0].pods[0].place, &[web(false, 7), web(true, 7)], &[web(false, 80), web(true, 80)]);
+    let inside = hold(
+        &lab.nodes[0].pods[0].place,
+        connections,
+        &[web(false, 7), web(true, 7)],
+        &[web(false, 80), web(true, 80)],
+    );
     let holders = [outside, inside];
 
     std::thread::sleep(Duration::from_millis(500));
@@ -42,17 +66,19 @@ fn connections_and_streams_survive_the_death_and_restart_of_every_agent() {
 
     for holder in holders {
         let held: Held = finish(holder).unwrap();
-        assert_eq!(held.opened, 100);
+        assert_eq!(held.opened, connections);
         assert!(held.broken.is_empty(), "broken: {:?}", held.broken);
-        assert!(held.exchanges >= 1000, "{held:?}");
+        assert!(held.exchanges >= 10 * connections as u64, "{held:?}");
         assert!(held.sent >= 500, "{held:?}");
         assert_eq!(held.lost, 0, "{held:?}");
+        println!("{style}: the longest stall was {} ms", held.longest_stall);
+        assert!(held.longest_stall < LONGEST_STALL, "{held:?}");
     }
 }
 
-/// Opens 100 connections and some streams, and waits until they are up.
-fn hold(place: &Place, tcp: &[SocketAddr], udp: &[SocketAddr]) -> Process {
-    let mut args = vec!["hold".to_owned(), "--connections".into(), "100".into()];
+/// Opens connections and some streams, and waits until they are up.
+fn hold(place: &Place, connections: usize, tcp: &[SocketAddr], udp: &[SocketAddr]) -> Process {
+    let mut args = vec!["hold".to_owned(), "--connections".into(), connections.to_string()];
     args.extend(tcp.iter().flat_map(|addr| ["--tcp".to_owned(), addr.to_string()]));
     args.extend(udp.iter().flat_map(|addr| ["--udp".to_owned(), addr.to_string()]));
     let mut process = background(place, &args).unwrap();

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use shunt_lab::agent::Agent;
 use shunt_lab::cluster::{Lab, http};
+use shunt_lab::netexec::pattern;
 use shunt_lab::place::Place;
 use shunt_lab::probe::Answer;
 use std::net::SocketAddr;
@@ -38,7 +39,17 @@ pub fn eventually_answers(place: &Place, addr: SocketAddr) -> String {
     })
 }
 
-/// Waits until a place is no longer answered by an address.
+/// Waits until a place is refused by an address at once: nothing listens there, and somebody says so.
+pub fn eventually_refused(place: &Place, addr: SocketAddr) {
+    eventually(&format!("{} asks {addr}", place.name), || {
+        match http(place, addr, "/").map_err(|e| e.to_string())? {
+            Answer::Refused => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+}
+
+/// Waits until a place is no longer answered by an address, with or without a refusal.
 pub fn eventually_silent(place: &Place, addr: SocketAddr) {
     eventually(&format!("{} asks {addr}", place.name), || {
         match http(place, addr, "/").map_err(|e| e.to_string())? {
@@ -58,4 +69,18 @@ pub fn problems(agent: &Agent) -> String {
 /// A node's address and a port.
 pub fn node_port(lab: &Lab, node: usize, port: u16) -> SocketAddr {
     SocketAddr::new(lab.nodes[node].addresses.v4.into(), port)
+}
+
+/// Asks a pod's server for a long answer, and holds every byte of it against what was sent.
+pub fn long_answer_is_whole(place: &Place, addr: SocketAddr, bytes: usize, what: &str) {
+    let answer = http(place, addr, &format!("/big?bytes={bytes}")).expect("the probe runs");
+    let Some(body) = answer.body() else { panic!("{what}: {} to {addr}: {answer:?}", place.name) };
+    let sent = pattern(bytes);
+    let wrong = body.bytes().zip(sent.bytes()).position(|(got, sent)| got != sent);
+    assert_eq!(
+        (wrong, body.len()),
+        (None, bytes),
+        "{what}: first wrong byte and length, {} to {addr}",
+        place.name
+    );
 }

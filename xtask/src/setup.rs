@@ -105,10 +105,11 @@ fn packages(purposes: &[Purpose], missing: &mut Vec<String>) -> bool {
         updated = apt::update();
     }
     needs.retain(|need| {
-        let known = !need.optional || apt::candidate(need.package).is_some() && apt::usable().is_ok();
+        let known =
+            !need.optional(purposes) || apt::candidate(need.package).is_some() && apt::usable().is_ok();
         if !known {
             let (program, why) = (need.program, need.why);
-            sh::say(format!("setup: no {program} ({why}): tests that need it will be counted as not run"));
+            sh::say(format!("setup: no {program} ({why}): done without"));
         }
         known
     });
@@ -121,7 +122,7 @@ fn packages(purposes: &[Purpose], missing: &mut Vec<String>) -> bool {
         Err(reason) => Err(reason.to_owned()),
     };
     let Err(reason) = outcome else { return !needs.is_empty() };
-    for need in needs.iter().filter(|need| !need.optional && !present(need.program)) {
+    for need in needs.iter().filter(|need| !need.optional(purposes) && !present(need.program)) {
         missing.push(format!("{}, which {}: `apt-get install {}`", need.program, need.why, need.package));
     }
     if !missing.is_empty() {

@@ -37,6 +37,14 @@ const TCX_SINCE: preflight::Release = (6, 6);
 const CSUM_IPV6_SINCE: preflight::Release = (6, 16);
 
 impl Datapath {
+    /// Only the checks that [`Self::start`] begins with: what a node lacks is told before anything of it is touched.
+    ///
+    /// # Errors
+    /// One message for what is missing, see [`Error`].
+    pub fn check(settings: &Settings) -> Result<(), Error> {
+        preflight::check(settings).map(drop)
+    }
+
     /// Checks the node, loads the programs, makes or adopts the pinned maps, and attaches the socket hooks.
     ///
     /// Where an earlier agent left its programs attached, each is replaced in place: every socket call and packet

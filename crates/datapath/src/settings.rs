@@ -126,7 +126,7 @@ impl Settings {
         let (min, max) = (*self.snat_ports.start(), *self.snat_ports.end());
         // Each of a flow's tries must be another port.
         if u32::from(max) < u32::from(min) + shunt_common::snat::TRIES {
-            return wrong("nodePort.range", "leaves fewer than 17 ports for SNAT");
+            return wrong("nodePort.range", "leaves fewer than 17 ports for SNAT: end it at 65518 or before");
         }
         Ok(())
     }

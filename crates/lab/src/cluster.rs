@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 pub use crate::client::{background, finish, http, probe, repeat, udp};
@@ -133,14 +133,17 @@ impl Lab {
         self.dir.join("kubeconfig")
     }
 
-    /// Runs the stock kubectl on this lab's API.
+    /// The stock kubectl, made to talk to this lab's API.
+    pub fn kubectl_command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("kubectl");
+        command.args(args).env("KUBECONFIG", self.kubeconfig()).env("HOME", &self.dir);
+        command
+    }
+
+    /// Runs it to its end.
     pub fn kubectl(&self, args: &[&str]) -> Result<String> {
-        let done = std::process::Command::new("kubectl")
-            .args(args)
-            .env("KUBECONFIG", self.kubeconfig())
-            .env("HOME", &self.dir)
-            .output()
-            .context("kubectl is not here; `cargo xtask setup` installs it")?;
+        let done = self.kubectl_command(args).output();
+        let done = done.context("kubectl is not here; `cargo xtask setup` installs it")?;
         if !done.status.success() {
             bail!("kubectl {}: {}", args.join(" "), String::from_utf8_lossy(&done.stderr).trim());
         }

@@ -33,6 +33,13 @@ pub fn run(args: &Args) -> Result<()> {
     runtime.block_on(async { tokio::try_join!(http(args), udp(args), echo(args)).map(drop) })
 }
 
+/// What `/big` answers: text that repeats in no power of two, so that a piece that is lost, doubled or moved shows, were it
+/// whole packets or pages.
+pub fn pattern(bytes: usize) -> String {
+    // From `!` on, as many as are printable and make a prime.
+    (0..bytes).map(|i| char::from(b'!' + (i % 89) as u8)).collect()
+}
+
 /// Both families on one socket.
 fn any(port: u16) -> SocketAddr {
     (Ipv6Addr::UNSPECIFIED, port).into()
@@ -52,7 +59,7 @@ async fn http(args: &Args) -> Result<()> {
     let echo =
         |Query(q): Query<HashMap<String, String>>| async move { q.get("msg").cloned().unwrap_or_default() };
     let big = |Query(q): Query<HashMap<String, String>>| async move {
-        vec![b'x'; q.get("bytes").and_then(|n| n.parse().ok()).unwrap_or(1_000_000)]
+        pattern(q.get("bytes").and_then(|n| n.parse().ok()).unwrap_or(1_000_000))
     };
     // Both facts that a test of balancing wants, in one answer.
     let who = name.clone();
@@ -102,5 +109,20 @@ async fn echo(args: &Args) -> Result<()> {
                 }
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_a_long_answer_differ() {
+        let text = pattern(200_000);
+        assert_eq!(text.len(), 200_000);
+        assert!(text.bytes().all(|byte| byte.is_ascii_graphic()));
+        for size in [1000, 1350, 1400, 1448, 1460, 4096, 65_536] {
+            assert_ne!(text[..size], text[size..2 * size], "{size}");
+        }
     }
 }

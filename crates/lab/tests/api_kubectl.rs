@@ -99,7 +99,7 @@ fn apply_is_idempotent_and_get_prints_tables() {
     assert_eq!(rows[0], ["NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE"]);
     assert_eq!(
         rows[1][..5],
-        ["web", "NodePort", "10.96.0.2", "<none>", "53:30000/UDP,53:30001/TCP,80:30002/TCP"]
+        ["web", "NodePort", "10.96.0.2", "<none>", "53:30000/UDP,53:30000/TCP,80:30001/TCP"]
     );
     assert!(kubectl.run("get svc web -o wide").contains("app=web"));
     assert_eq!(kubectl.run("get svc web -o jsonpath={.spec.ports[2].targetPort}"), "http");

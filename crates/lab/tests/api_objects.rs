@@ -237,3 +237,32 @@ fn finalizers_hold_an_object_and_a_namespace_takes_its_content_along() {
     server.send("DELETE", &format!("{MAPS}?labelSelector=a=1"), "", "");
     assert_eq!((server.get(&format!("{MAPS}/x")).0, server.get(&format!("{MAPS}/y")).0), (404, 200));
 }
+
+#[test]
+fn one_port_number_of_two_protocols_gets_one_node_port_in_a_new_service_and_keeps_it() {
+    let server = server(Options::default());
+    let ports = |extra: Value| {
+        json!({"type": "NodePort", "ports": [
+            {"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
+            with(json!({"name": "web", "port": 80, "protocol": "TCP"}), extra.clone()),
+            {"name": "quic", "port": 80, "protocol": "UDP"},
+        ]})
+    };
+    let numbers = |service: &Value| -> Vec<u64> {
+        let ports = service["spec"]["ports"].as_array().unwrap();
+        ports.iter().map(|port| port["nodePort"].as_u64().unwrap()).collect()
+    };
+    let (code, made) = server.post(SERVICES, &service("dns", ports(json!({}))));
+    let first = numbers(&made);
+    assert_eq!((code, first[0], first[2]), (201, first[1], first[3]), "{made}");
+    assert_ne!(first[0], first[2], "another port number has another node port");
+    // What was asked for counts, wherever it stands; and a second service gets others.
+    let (code, other) = server.post(SERVICES, &service("other", ports(json!({"nodePort": 31080}))));
+    let second = numbers(&other);
+    assert_eq!((code, second[0], &second[2..]), (201, second[1], &[31080, 31080][..]), "{other}");
+    assert_ne!(first[0], second[0]);
+    // A replacement without node ports keeps the shared ones, and the numbers come free with the service.
+    let spec = with(ports(json!({})), json!({"clusterIP": made["spec"]["clusterIP"]}));
+    let (code, kept) = server.put(&format!("{SERVICES}/dns"), &service("dns", spec));
+    assert_eq!((code, numbers(&kept)), (200, first), "{kept}");
+}

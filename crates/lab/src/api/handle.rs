@@ -12,7 +12,7 @@ use super::{
 };
 use serde_json::Value;
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -109,6 +109,11 @@ impl Handle {
     /// The newest resource version.
     pub fn version(&self) -> u64 {
         self.shared.store().version()
+    }
+
+    /// How many lists clients have asked for over HTTP, pages and tries that failed included.
+    pub fn lists(&self) -> u64 {
+        self.shared.lists.load(Ordering::Relaxed)
     }
 
     /// Waits until the controllers have dealt with every change so far. Says whether they did within `limit`.

@@ -7,7 +7,7 @@ use super::{
     services::{has_cluster_ip, is_external, is_headless, wants_health_port},
 };
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 
@@ -101,10 +101,20 @@ pub fn admit(old: Option<&Value>, new: &mut Value, me: &Key, alloc: &mut Alloc, 
         is_external(new) && new.pointer("/spec/allocateLoadBalancerNodePorts") != Some(&Value::Bool(false));
     let range = || Cause::invalid("spec.ports", &Value::Null, "failed to allocate a nodePort: range is full");
     if wanted && let Some(ports) = new["spec"].get_mut("ports").and_then(Value::as_array_mut) {
+        // As the real one does: protocols of one port number share a node port in a new service; later ones do not.
+        let mut by_number = if old.is_none() { given(ports) } else { HashMap::new() };
         for port in ports.iter_mut().filter(|p| node_port(p).is_none()) {
+            let number = port["port"].as_u64().unwrap_or_default();
+            if old.is_none()
+                && let Some(shared) = by_number.get(&number)
+            {
+                port["nodePort"] = (*shared).into();
+                continue;
+            }
             let Some(picked) = alloc.pick_port(&mine) else { return causes.push(range()) };
             mine.insert(picked);
             port["nodePort"] = picked.into();
+            by_number.insert(number, picked.into());
         }
     }
     if wants_health_port(new)
@@ -113,6 +123,12 @@ pub fn admit(old: Option<&Value>, new: &mut Value, me: &Key, alloc: &mut Alloc, 
         let Some(picked) = alloc.pick_port(&mine) else { return causes.push(range()) };
         new["spec"]["healthCheckNodePort"] = picked.into();
     }
+}
+
+/// The node ports that ports were given, by port number; the first counts.
+fn given(ports: &[Value]) -> HashMap<u64, u64> {
+    let pair = |port: &Value| Some((port["port"].as_u64()?, node_port(port)?));
+    ports.iter().rev().filter_map(pair).collect()
 }
 
 fn node_port(port: &Value) -> Option<u64> {

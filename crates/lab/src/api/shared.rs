@@ -29,6 +29,8 @@ pub struct Shared {
     settled: watch::Sender<u64>,
     /// Faults in force.
     pub faults: watch::Sender<FaultState>,
+    /// Lists that clients asked for.
+    pub lists: AtomicU64,
     /// How often an idle watch that asked for bookmarks gets one.
     pub bookmark_every: Duration,
 }
@@ -45,6 +47,7 @@ impl Shared {
             handed: AtomicU64::new(0),
             settled: watch::Sender::new(0),
             faults: watch::Sender::new(FaultState::default()),
+            lists: AtomicU64::new(0),
             bookmark_every: options.bookmark_every,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{Held, once, until_stdin_ends};
 use anyhow::Result;
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const PAUSE: Duration = Duration::from_millis(50);
-/// A datagram or line that is not answered within this time is lost.
+/// A line that is not answered within this time breaks its connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Opens everything, prints `holding`, exchanges until standard input ends, and tells what broke.
@@ -35,35 +36,49 @@ pub fn hold(tcp: &[SocketAddr], connections: usize, udp: &[SocketAddr]) -> Resul
     }
     println!("holding");
     for worker in workers {
-        let (exchanges, broken) = worker.join().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
-        held.exchanges += exchanges;
-        held.broken.extend(broken);
+        let said = worker.join().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
+        held.exchanges += said.exchanges;
+        held.broken.extend(said.broken);
+        held.waited(said.longest);
     }
     for streamer in streamers {
-        let (sent, lost) = streamer.join().map_err(|_| anyhow::anyhow!("a stream panicked"))??;
+        let (sent, heard) = streamer.join().map_err(|_| anyhow::anyhow!("a stream panicked"))??;
         held.sent += sent;
-        held.lost += lost;
+        held.lost += sent - heard.different.min(sent);
+        held.waited(heard.longest);
     }
     Ok(held)
 }
 
+/// What came of some connections.
+#[derive(Default)]
+struct Said {
+    exchanges: u64,
+    broken: Vec<String>,
+    longest: Duration,
+}
+
 /// Exchanges lines over each connection in turn, round after round, and one last round after the end.
-fn converse(mut streams: Vec<(SocketAddr, TcpStream)>, over: &AtomicBool) -> (u64, Vec<String>) {
-    let (mut exchanges, mut broken) = (0, Vec::new());
+fn converse(mut streams: Vec<(SocketAddr, TcpStream)>, over: &AtomicBool) -> Said {
+    let mut said = Said::default();
     loop {
         let last = over.load(Ordering::Relaxed);
-        streams.retain_mut(|(addr, stream)| match exchange(stream, exchanges) {
-            Ok(()) => {
-                exchanges += 1;
-                true
-            }
-            Err(error) => {
-                broken.push(format!("{addr}: {error}"));
-                false
+        streams.retain_mut(|(addr, stream)| {
+            let begun = Instant::now();
+            match exchange(stream, said.exchanges) {
+                Ok(()) => {
+                    said.exchanges += 1;
+                    said.longest = said.longest.max(begun.elapsed());
+                    true
+                }
+                Err(error) => {
+                    said.broken.push(format!("{addr}: {error}"));
+                    false
+                }
             }
         });
         if last {
-            return (exchanges, broken);
+            return said;
         }
         thread::sleep(PAUSE);
     }
@@ -78,43 +93,62 @@ fn exchange(stream: &mut TcpStream, number: u64) -> std::io::Result<()> {
     if answer == line.as_bytes() { Ok(()) } else { Err(std::io::Error::other("another connection's answer")) }
 }
 
-type Streamed = std::io::Result<(u64, u64)>;
+/// What was heard of a stream.
+#[derive(Default)]
+struct Heard {
+    different: u64,
+    longest: Duration,
+}
 
-/// Sends a numbered datagram every few milliseconds from one unconnected socket, and counts the answers that never come.
-fn spawn_stream(addr: SocketAddr, over: Arc<AtomicBool>) -> thread::JoinHandle<Streamed> {
+/// Sends a numbered datagram every few milliseconds from one unconnected socket, and counts the answers.
+fn spawn_stream(
+    addr: SocketAddr,
+    over: Arc<AtomicBool>,
+) -> thread::JoinHandle<std::io::Result<(u64, Heard)>> {
     thread::spawn(move || {
+        let begun = Instant::now();
         let socket = once::socket_for(addr)?;
         let receiver = socket.try_clone()?;
         receiver.set_read_timeout(Some(Duration::from_millis(200)))?;
         let heard = thread::spawn({
             let over = over.clone();
-            move || listen(&receiver, &over)
+            move || listen(&receiver, begun, &over)
         });
         let mut sent = 0u64;
         while !over.load(Ordering::Relaxed) {
-            socket.send_to(format!("echo {sent}").as_bytes(), addr)?;
+            // When it was sent comes back with it.
+            socket.send_to(format!("echo {sent} {}", begun.elapsed().as_micros()).as_bytes(), addr)?;
             sent += 1;
             thread::sleep(Duration::from_millis(5));
         }
         let heard = heard.join().map_err(|_| std::io::Error::other("the listener panicked"))?;
-        Ok((sent, sent - heard.min(sent)))
+        Ok((sent, heard))
     })
 }
 
 /// Counts different answers until the end, and for a while after.
-fn listen(socket: &std::net::UdpSocket, over: &AtomicBool) -> u64 {
-    let mut heard = std::collections::HashSet::new();
+fn listen(socket: &std::net::UdpSocket, begun: Instant, over: &AtomicBool) -> Heard {
+    let (mut numbers, mut longest) = (HashSet::new(), Duration::ZERO);
     let mut end: Option<Instant> = None;
     let mut buffer = [0; 128];
     loop {
-        if let Ok(len) = socket.recv(&mut buffer) {
-            heard.insert(buffer[..len].to_vec());
+        if let Ok(len) = socket.recv(&mut buffer)
+            && let Some((number, sent)) = numbered(&buffer[..len])
+            && numbers.insert(number)
+        {
+            longest = longest.max(begun.elapsed().saturating_sub(sent));
         }
         if over.load(Ordering::Relaxed) {
             let end = *end.get_or_insert_with(|| Instant::now() + Duration::from_secs(1));
             if Instant::now() > end {
-                return heard.len() as u64;
+                return Heard { different: numbers.len() as u64, longest };
             }
         }
     }
+}
+
+/// A datagram's number and when it was sent.
+fn numbered(answer: &[u8]) -> Option<(u64, Duration)> {
+    let (number, micros) = std::str::from_utf8(answer).ok()?.split_once(' ')?;
+    Some((number.parse().ok()?, Duration::from_micros(micros.parse().ok()?)))
 }

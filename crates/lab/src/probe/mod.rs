@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// What to try.
 #[derive(clap::Subcommand, Clone, Debug)]
@@ -158,6 +159,14 @@ pub struct Held {
     pub sent: u64,
     /// Datagrams that were not answered.
     pub lost: u64,
+    /// The longest time that any line or datagram waited for its answer, in milliseconds.
+    pub longest_stall: u64,
+}
+
+impl Held {
+    fn waited(&mut self, time: Duration) {
+        self.longest_stall = self.longest_stall.max(time.as_millis().try_into().unwrap_or(u64::MAX));
+    }
 }
 
 /// Runs a probe and prints what it found.

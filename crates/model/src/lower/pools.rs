@@ -1,7 +1,7 @@
 //! Which endpoints of a service port go into which pool.
 
 use super::Here;
-use crate::snapshot::{Hinted, PortSpec, Reach, Slice};
+use crate::snapshot::{Endpoint, Hinted, NodeState, PortSpec, Reach, Slice};
 use crate::store::{BackendRow, Family};
 use shunt_common::{Backend, BackendState, Ip4};
 use std::net::IpAddr;
@@ -20,6 +20,8 @@ impl Target {
 pub struct Candidate {
     row: BackendRow,
     state: BackendState,
+    /// Its `nodeName` is this node's.
+    local: bool,
     /// Whom its hints name, by node and by zone.
     hinted: (Hinted, Hinted),
 }
@@ -36,13 +38,12 @@ pub fn endpoints<'a>(
         for number in slice.ports.iter().filter(|p| p.name == port.name && p.proto == port.proto) {
             found.extend(slice.endpoints.iter().zip(0..).filter_map(|(endpoint, index)| {
                 let state = endpoint.state()?;
-                let local = endpoint.local || here.node.owns(endpoint.addr);
-                let flags = if local { Backend::<Ip4>::LOCAL } else { 0 };
+                let flags = if stays_here(endpoint, here.node) { Backend::<Ip4>::LOCAL } else { 0 };
                 let row = BackendRow::new(endpoint.addr, number.port, port.proto, state, flags)
                     .with_weight(slice.weight);
                 let hints = slice.hints.as_ref().filter(|_| here.topology);
                 let hinted = hints.map_or_else(Default::default, |h| h.of(index, here.zone));
-                Some(Candidate { row, state, hinted })
+                Some(Candidate { row, state, local: endpoint.local, hinted })
             }));
         }
     }
@@ -59,7 +60,7 @@ pub fn pool(endpoints: &[Candidate], reach: Reach) -> Vec<Target> {
             let near = nearness(endpoints);
             usable(endpoints.iter().filter(move |c| c.state != BackendState::Active || near(c)))
         }
-        Reach::Local => usable(endpoints.iter().filter(|c| c.row.is_local())),
+        Reach::Local => usable(endpoints.iter().filter(|c| c.local)),
     }
 }
 
@@ -100,4 +101,35 @@ pub fn others(endpoints: &[Candidate], pools: &[Vec<Target>]) -> Vec<Target> {
         pools.iter().any(|pool| pool.binary_search_by_key(&key, Target::key).is_ok())
     };
     endpoints.iter().filter(|c| !in_pool(&c.row)).map(|c| Target(c.row)).collect()
+}
+
+/// Whether an endpoint's packets stay on this node. One that names no node is told by its address: a pod of this node that
+/// were taken for a remote one would answer past the translation. Policies go by the name alone, as kube-proxy's do.
+fn stays_here(endpoint: &Endpoint, node: &NodeState) -> bool {
+    let in_our_pods = || node.pod_cidrs.iter().any(|net| net.contains(&endpoint.addr));
+    endpoint.local || node.owns(endpoint.addr) || endpoint.nodeless && in_our_pods()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_names_no_node_stays_here_by_its_address() {
+        let node = NodeState {
+            addresses: vec!["192.0.2.1".parse().unwrap()],
+            pod_cidrs: vec!["10.244.1.0/24".parse().unwrap(), "2001:db8:1::/64".parse().unwrap()],
+            ..NodeState::default()
+        };
+        let here = |addr: &str, name: Option<&str>| {
+            let (local, nodeless) = (name == Some("us"), name.is_none());
+            let addr = addr.parse().unwrap();
+            let endpoint = Endpoint { addr, ready: true, serving: true, terminating: false, local, nodeless };
+            stays_here(&endpoint, &node)
+        };
+        assert!(here("10.244.1.7", None) && here("2001:db8:1::7", None) && here("192.0.2.1", None));
+        assert!(!here("10.244.2.7", None) && !here("2001:db8:2::7", None));
+        assert!(here("10.244.2.7", Some("us")), "an address from another range, as some CNIs give them");
+        assert!(!here("10.244.1.7", Some("them")), "who names a node is believed");
+    }
 }

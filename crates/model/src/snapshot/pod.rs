@@ -128,10 +128,12 @@ fn addresses(pod: &objects::Pod, read: &mut Reader) -> Vec<IpAddr> {
 fn slice(addr: IpAddr, ports: &[Port], pod: &objects::Pod) -> Slice {
     let terminating = pod.metadata.deletion_timestamp.is_some();
     let port = |p: &Port| SlicePort { name: Arc::clone(&p.spec.name), port: p.inside, proto: p.spec.proto };
+    let ready = !terminating;
+    let endpoint = Endpoint { addr, ready, serving: true, terminating, local: true, nodeless: false };
     Slice {
         family: Family::of(addr),
         ports: ports.iter().map(port).collect(),
-        endpoints: [Endpoint { addr, ready: !terminating, serving: true, terminating, local: true }].into(),
+        endpoints: [endpoint].into(),
         weight: 0,
         hints: None,
         problems: Vec::new(),

@@ -54,6 +54,8 @@ pub struct Endpoint {
     pub terminating: bool,
     /// `nodeName` is this node's. Other nodes' names would be a word for each endpoint and tell nothing.
     pub local: bool,
+    /// It has no `nodeName`, as in a slice that somebody wrote by hand.
+    pub nodeless: bool,
 }
 
 // A hundred thousand of these must stay small; names and hints belong elsewhere.
@@ -154,6 +156,7 @@ impl Reader {
             serving: conditions.serving.unwrap_or(true),
             terminating: conditions.terminating.unwrap_or(false),
             local: field.node_name.as_deref() == Some(node_name),
+            nodeless: field.node_name.as_deref().is_none_or(str::is_empty),
         })
     }
 

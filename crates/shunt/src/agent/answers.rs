@@ -103,7 +103,9 @@ impl Agent {
         self.classified.unsupported.iter().for_each(|name| {
             add("devices", format!("{name} has no Ethernet header: what comes in by it is not served, nor are backends behind it"));
         });
-        self.classified.missing.iter().for_each(|name| add("devices", format!("{name} is not there")));
+        for name in &self.classified.missing {
+            add("devices", super::interfaces::missing(name));
+        }
         for (key, error) in &self.listeners {
             add("server", format!("{key}: {error}"));
         }

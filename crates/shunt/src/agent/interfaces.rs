@@ -97,9 +97,10 @@ impl Agent {
     /// Forgets interfaces that are gone.
     fn reap(&mut self) -> Result<(), Error> {
         for ifindex in self.datapath.reap_interfaces()? {
-            let had = self.interfaces.attached.remove(&ifindex);
-            let interface = had.map_or_else(|| format!("index {ifindex}"), |(name, _)| name);
-            tracing::info!(interface, "an interface is gone");
+            match self.interfaces.attached.remove(&ifindex) {
+                Some((interface, role)) => tracing::info!(interface, "a {} is gone", word(role)),
+                None => tracing::info!(ifindex, "an interface is gone"),
+            }
         }
         Ok(())
     }
@@ -118,7 +119,7 @@ impl Agent {
         match self.datapath.set_interface(&Interface { ifindex, role }) {
             Ok(()) => {
                 self.interfaces.failed.remove(&ifindex);
-                let what = if matches!(role, Role::Device(_)) { "device" } else { "pod interface" };
+                let what = word(role);
                 if had {
                     tracing::info!(interface = name, "addresses of a {what} changed");
                 } else {
@@ -158,12 +159,27 @@ impl Agent {
 
     /// Devices that the configuration lists and that are not there.
     fn tell_missing(&mut self) {
-        let missing = &self.classified.missing;
-        for name in missing.iter().filter(|name| !self.interfaces.missing.contains(name)) {
-            tracing::warn!(device = %name, "listed in `devices` and not there; attached when it comes");
+        let listed = &self.classified.missing;
+        for name in listed.iter().filter(|name| !self.interfaces.missing.contains(name)) {
+            tracing::warn!(device = %name, "{}", missing(name));
         }
-        self.interfaces.missing.clone_from(missing);
+        self.interfaces.missing.clone_from(listed);
     }
+}
+
+/// What an interface is to us.
+const fn word(role: Role) -> &'static str {
+    match role {
+        Role::Device(_) => "device",
+        Role::Pod => "pod interface",
+    }
+}
+
+/// What is said of a device that the configuration lists and that is not there.
+pub(super) fn missing(name: &str) -> String {
+    format!(
+        "{name} is listed in `devices` and is not there: bring it up, or take it off the list; the others are served"
+    )
 }
 
 /// The first of each family.

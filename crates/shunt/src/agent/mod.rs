@@ -69,6 +69,7 @@ pub(crate) struct Agent {
 /// One message about what keeps it from starting, and what to do.
 pub async fn run(config: Config) -> Result<(), String> {
     startup::log_notes(&config);
+    startup::check(&config)?;
     let mut stop = startup::signals()?;
     let monitor = devices::monitor()?;
     let net = monitor.read().await?;
@@ -77,9 +78,10 @@ pub async fn run(config: Config) -> Result<(), String> {
     let metrics = Arc::new(Metrics::default());
     oom::adjust(config.oom_score_adj());
     let (condition, seen) = watch::channel(health::first(&config));
-    // First the socket, which tells when another agent is at work already.
-    crate::server::start(&config, metrics.clone(), seen, query_sender)?;
     let (mut events, client) = startup::source(&config).await?;
+    // The socket before the datapath: it tells when another agent is at work already. Nothing awaits in between, so that
+    // no server or source can say a word before a refusal, which is then the only one.
+    crate::server::start(&config, metrics.clone(), seen, query_sender)?;
     let mut agent = startup::start(config, net, metrics, condition, client)?;
     agent.apply_interfaces();
     let mut verify = interval_at(tokio::time::Instant::now() + VERIFY, VERIFY);
@@ -110,6 +112,7 @@ pub async fn init(config: Config) -> Result<(), String> {
     let net = devices::monitor()?.read().await?;
     let node_ips: Vec<IpAddr> = config.node_address().into_iter().collect();
     let classified = devices::classify(&net, &Patterns::new(config.resolved.list("devices")), &node_ips);
+    startup::check(&config)?;
     startup::datapath(&config, &classified)?;
     tracing::info!("programs and maps are loaded and pinned; an agent may take over");
     Ok(())

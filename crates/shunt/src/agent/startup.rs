@@ -49,6 +49,13 @@ pub(super) fn log_notes(config: &Config) {
     }
 }
 
+/// Refuses a node that lacks what the datapath needs, before anything is made on it.
+pub(super) fn check(config: &Config) -> Result<(), String> {
+    let settings = config.datapath_settings()?;
+    super::mounts::bpffs(&settings.bpf_root);
+    Datapath::check(&settings).map_err(|e| e.to_string())
+}
+
 /// Brings the datapath up and the model to what the maps hold.
 pub(super) fn start(
     config: Config,
@@ -133,7 +140,6 @@ pub(super) fn datapath(config: &Config, classified: &Classified) -> Result<(Data
             IpAddr::V6(addr) => settings.node6 = Some(*addr),
         }
     }
-    super::mounts::bpffs(&settings.bpf_root);
     let datapath = Datapath::start(&settings).map_err(|e| e.to_string())?;
     Ok((datapath, settings))
 }

@@ -77,8 +77,11 @@ impl Config {
             udp_confirmed: r.duration("flows.udpConfirmedTimeout"),
         };
         // A SNAT port must never be a NodePort.
-        let above =
-            self.node_port_range().1.checked_add(1).ok_or("nodePort.range leaves no ports for SNAT")?;
+        let above = self
+            .node_port_range()
+            .1
+            .checked_add(1)
+            .ok_or("nodePort.range leaves no ports for SNAT: end it at 65518 or before")?;
         settings.snat_ports = above.max(32768)..=u16::MAX;
         Ok(settings)
     }

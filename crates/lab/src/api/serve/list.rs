@@ -15,6 +15,7 @@ use crate::api::{
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{Stream, stream};
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 
 /// Bytes in one piece of a streamed list, about.
 const PIECE: usize = 64 << 10;
@@ -38,6 +39,7 @@ pub fn answer(
     query: &Query,
     table: Option<Include>,
 ) -> Result<Answer> {
+    shared.lists.fetch_add(1, Ordering::Relaxed);
     let selector = selector(kind, query)?;
     let limit =
         query.number("limit").filter(|l| *l > 0).and_then(|l| usize::try_from(l).ok()).unwrap_or(usize::MAX);

@@ -1,5 +1,6 @@
 //! The Kubernetes API as a source: one watch for each kind, each on its own with bookmarks, resume and relists.
 
+mod answered;
 mod backoff;
 mod client;
 mod object;
@@ -15,6 +16,8 @@ use kube::{Client, Resource};
 use object::{Body, Nodes, Pods, Services, Slices, Watched};
 use shunt_model::Problem;
 use std::collections::HashSet;
+use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// What is watched.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -57,24 +60,33 @@ async fn follow<B: Body>(client: Client, config: watcher::Config, events: Sender
 where
     Watched<B>: Resource<DynamicType = ()>,
 {
-    let api: Api<Watched<B>> = Api::all(client);
+    let answered = Arc::new(Notify::new());
+    let api: Api<Watched<B>> = Api::all(answered::telling(client, answered.clone()));
     let mut stream = watcher::watcher(api, config).backoff(Soon::default()).boxed();
     let (mut down, mut malformed) = (false, HashSet::new());
     loop {
-        let said = match stream.try_next().await {
-            Ok(Some(event)) => {
-                if std::mem::take(&mut down) && events.send(Event::Connection(B::KIND, Ok(()))).await.is_err()
-                {
-                    return;
+        let mut said = Vec::new();
+        tokio::select! {
+            // An answer came before whatever the server then said in it.
+            biased;
+            // Only this tells that the API is back: a watcher begins a list before it has reached anybody, and a watch
+            // that stands again has nothing to say until an object changes.
+            () = answered.notified() => {
+                said.extend(std::mem::take(&mut down).then_some(Event::Connection(B::KIND, Ok(()))));
+            }
+            next = stream.try_next() => match next {
+                Ok(Some(event)) => said = translate(event, &mut malformed),
+                Ok(None) => return,
+                // The API answers, it only forgets: a list follows.
+                Err(watcher::Error::WatchError(status)) if status.code == 410 => {
+                    tracing::debug!(kind = B::KIND.name(), "the watch is too old; listing again");
                 }
-                translate(event, &mut malformed)
-            }
-            Ok(None) => return,
-            Err(error) => {
-                down = true;
-                vec![Event::Connection(B::KIND, Err(chain(&error)))]
-            }
-        };
+                Err(error) => {
+                    down = true;
+                    said.push(Event::Connection(B::KIND, Err(chain(&error))));
+                }
+            },
+        }
         for event in said {
             if events.send(event).await.is_err() {
                 return;

@@ -96,6 +96,10 @@ async fn told(events: &mut mpsc::Receiver<Event>, count: usize) -> Vec<String> {
             Event::Delete(Kind::Service, namespace, name) => Some(format!("-{namespace}/{name}")),
             Event::Problems { about, problems } => Some(format!("{about}: {} problems", problems.len())),
             Event::Connection(Kind::Service, Err(_)) => Some("down".into()),
+            // A full list says so by its end.
+            Event::Connection(Kind::Service, Ok(())) if words.last().is_some_and(|w| w == "down") => {
+                Some("up".into())
+            }
             _ => None,
         });
     }
@@ -150,9 +154,11 @@ async fn a_watch_that_ends_resumes_at_its_bookmark_and_one_too_old_lists_again()
     let client = api.clone().serve().await;
     let task = tokio::spawn(watch_n1(client, sender));
     let words = told(&mut events, 6).await;
-    let words: Vec<&str> = words.iter().map(String::as_str).filter(|w| *w != "down").collect();
-    assert_eq!(words[..3], ["begin", "+shop/a", "end"]);
-    assert!(words.contains(&"begin"), "{words:?}");
+    assert_eq!(
+        words,
+        ["begin", "+shop/a", "end", "begin", "+shop/z", "end"],
+        "an API that forgets is not down"
+    );
     while !api.asked.lock().unwrap().iter().any(|q| q.get("resourceVersion").is_some_and(|v| v == "20")) {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
@@ -195,4 +201,37 @@ async fn pods_of_this_node_are_watched_only_where_host_ports_are_on() {
         }
         task.abort();
     }
+}
+
+#[tokio::test]
+async fn a_watch_that_stands_again_is_told_though_no_object_changes() {
+    let api = Api::default();
+    api.lists.lock().unwrap().push(list("5", &[]));
+    let broken = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"oh","reason":"InternalError","code":500}"#;
+    api.watches.lock().unwrap().extend([event("ERROR", broken), String::new()]);
+    let (sender, mut events) = mpsc::channel(64);
+    let client = api.clone().serve().await;
+    let task = tokio::spawn(watch_n1(client, sender));
+    let mut states = Vec::new();
+    while states.len() < 3 {
+        let next = tokio::time::timeout(std::time::Duration::from_secs(20), events.recv());
+        let next = next.await.unwrap_or_else(|_| panic!("no more than {states:?}")).unwrap();
+        if let Event::Connection(Kind::Service, state) = next {
+            states.push(state.is_ok());
+        }
+    }
+    assert_eq!(states, [true, false, true]);
+    task.abort();
+}
+
+#[tokio::test]
+async fn an_api_that_is_away_is_not_told_to_be_back_at_each_try() {
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let (sender, mut events) = mpsc::channel(64);
+    let client = Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
+    let task = tokio::spawn(watch_n1(client, sender));
+    assert_eq!(told(&mut events, 6).await, ["begin", "down", "begin", "down", "begin", "down"]);
+    task.abort();
 }
