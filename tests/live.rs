@@ -164,5 +164,9 @@ fn an_api_that_forgets_again_and_again_loses_no_change() {
     assert!((6..=u64::from(STORM) * 6).contains(&lists), "{lists} lists");
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(api.lists() - before, lists, "lists without a reason");
+    for node in &lab.nodes {
+        let log = std::fs::read_to_string(node.agent.log()).unwrap();
+        assert!(!log.contains("the API is away"), "it was there all the time:\n{log}");
+    }
     eventually_answers(&lab.client, node_port(&lab, 0, 30081));
 }
