@@ -3,8 +3,10 @@
 use crate::mapped::Arrays;
 use crate::store::rows;
 use crate::{Error, MapSpec};
-use shunt_common::maps::{BACKENDS4, BACKENDS6, DEVICES, FLOWS4, FLOWS6, FRONTENDS4, FRONTENDS6};
-use shunt_common::{Backend, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6};
+use shunt_common::maps::{
+    BACKENDS4, BACKENDS6, DEVICES, FLOWS4, FLOWS6, FRONTENDS4, FRONTENDS6, SOURCE_RANGES4, SOURCE_RANGES6,
+};
+use shunt_common::{Backend, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, RangeKey};
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -31,6 +33,8 @@ pub(super) fn of(spec: &MapSpec, map: &OwnedFd, arrays: &Arrays) -> Result<MapUs
         DEVICES => Some(count::<u32, Device>(map, spec)?),
         BACKENDS4 => Some(rows::all::<Backend<Ip4>>(&arrays.backends4).count() as u64),
         BACKENDS6 => Some(rows::all::<Backend<Ip6>>(&arrays.backends6).count() as u64),
+        SOURCE_RANGES4 => Some(count_keys::<RangeKey<Ip4>>(map, spec)?),
+        SOURCE_RANGES6 => Some(count_keys::<RangeKey<Ip6>>(map, spec)?),
         _ => None,
     };
     Ok(MapUse { spec: *spec, used, bytes: memory(map).map_err(failed())? })
@@ -45,6 +49,13 @@ fn count<K: aya::Pod, V: aya::Pod>(map: &OwnedFd, spec: &MapSpec) -> Result<u64,
         used += chunk.len() as u64;
     }
     Ok(used)
+}
+
+/// The same for a trie, which is not read in batches.
+fn count_keys<K: aya::Pod>(map: &OwnedFd, spec: &MapSpec) -> Result<u64, Error> {
+    let failed = || Error::system(format!("reading map {}", spec.name));
+    let table = crate::Table::<K, u32>::new(map.try_clone().map_err(failed())?, spec.name)?;
+    Ok(table.keys().map_err(failed())?.len() as u64)
 }
 
 /// What the kernel accounts a map with, from `/proc/self/fdinfo`.

@@ -82,6 +82,46 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_trie_of_the_kernel_is_read_key_by_key_and_says_when_it_is_full() {
+        const LPM_TRIE: u32 = 11;
+        const NO_PREALLOC: u32 = 1;
+        let map = |name: &'static str| {
+            let key = if name == SOURCE_RANGES4 { 12 } else { 24 };
+            crate::sys::map::create(LPM_TRIE, key, 4, 8, NO_PREALLOC)
+                .map_err(Error::system("creating a trie"))
+        };
+        let ranges = Ranges::new(map).unwrap();
+        assert_eq!(ranges.all().unwrap(), []);
+        let nets = [
+            "0.0.0.0/0",
+            "10.0.0.0/8",
+            "10.1.0.0/16",
+            "192.0.2.1/32",
+            "::/0",
+            "2001:db8::/32",
+            "fd00::1/128",
+        ];
+        let mut want: Vec<RangeRef> = [1, 7]
+            .into_iter()
+            .flat_map(|service| nets.map(|net| RangeRef { service, net: net.parse().unwrap() }))
+            .collect();
+        for range in want.iter().chain(&want) {
+            ranges.put(range).unwrap();
+        }
+        let mut have = ranges.all().unwrap();
+        have.sort_unstable();
+        want.sort_unstable();
+        assert_eq!(have, want);
+        let more = RangeRef { service: 9, net: "10.0.0.0/8".parse().unwrap() };
+        let full = MapError::Full { map: SOURCE_RANGES4, max: 8, key: "bpf.lbSourceRangeMapMax" };
+        assert_eq!(ranges.put(&more), Err(full));
+        for range in want.iter().chain(&want) {
+            ranges.delete(range).unwrap();
+        }
+        assert_eq!(ranges.all().unwrap(), []);
+    }
+
+    #[test]
     fn a_range_is_the_same_after_a_way_to_its_key_and_back() {
         for text in ["0.0.0.0/0", "10.0.0.0/8", "192.0.2.1/32"] {
             let net: Ipv4Net = text.parse().unwrap();

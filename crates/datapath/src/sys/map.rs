@@ -107,6 +107,20 @@ pub(crate) unsafe fn lookup_batch(
     }
 }
 
+/// Makes a map that no object declares.
+#[cfg(test)]
+pub(crate) fn create(
+    map_type: u32,
+    key: u32,
+    value: u32,
+    max: u32,
+    flags: u32,
+) -> io::Result<std::os::fd::OwnedFd> {
+    let mut attr = [map_type, key, value, max, flags];
+    // SAFETY: `attr` is the head of what BPF_MAP_CREATE takes and has no pointers; the answer is a fresh descriptor.
+    unsafe { bpf(Cmd::MapCreate, &mut attr).map(|fd| super::own(fd)) }
+}
+
 /// The head of the kernel's `struct bpf_map_info`.
 #[repr(C)]
 #[derive(Default)]

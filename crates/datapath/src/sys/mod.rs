@@ -14,6 +14,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 #[derive(Clone, Copy)]
 #[repr(i32)]
 enum Cmd {
+    #[cfg(test)]
+    MapCreate = 0,
     MapLookup = 1,
     MapUpdate = 2,
     MapDelete = 3,

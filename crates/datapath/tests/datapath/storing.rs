@@ -3,7 +3,7 @@
 use crate::support::{Node, backend, frontend, frontend_key};
 use shunt_common::{Backend, FrontendKey, Ip4, Ip6, Pool, PortBe};
 use shunt_datapath::{Datapath, Sizes};
-use shunt_model::store::{BackendRow, Family, FrontendRef, MapError, MapStore, Op};
+use shunt_model::store::{BackendRow, Family, FrontendRef, MapError, MapStore, Op, RangeRef};
 use std::net::Ipv6Addr;
 
 #[test]
@@ -45,6 +45,26 @@ fn what_is_applied_is_dumped_and_what_is_deleted_is_not() {
     ];
     for op in deletes.iter().chain(&deletes) {
         store.apply(op).unwrap();
+    }
+    assert_eq!(store.dump().unwrap(), Default::default());
+}
+
+#[test]
+fn source_ranges_are_written_read_back_and_removed_in_both_families() {
+    let node = Node::new();
+    let mut store = node.start().store().unwrap();
+    let nets =
+        ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "192.0.2.1/32", "::/0", "2001:db8::/32", "fd00::1/128"];
+    let ranges: Vec<RangeRef> = [1, 7]
+        .into_iter()
+        .flat_map(|service| nets.map(|net| RangeRef { service, net: net.parse().unwrap() }))
+        .collect();
+    for range in ranges.iter().chain(&ranges) {
+        store.apply(&Op::PutRange(*range)).unwrap();
+    }
+    assert!(store.dump().unwrap().ranges.iter().eq(ranges.iter()), "{:?}", store.dump().unwrap().ranges);
+    for range in ranges.iter().chain(&ranges) {
+        store.apply(&Op::DeleteRange(*range)).unwrap();
     }
     assert_eq!(store.dump().unwrap(), Default::default());
 }
