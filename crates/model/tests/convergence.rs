@@ -339,3 +339,17 @@ fn maps_that_make_no_sense_are_taken_over_without_harm() {
     assert_eq!(meaning(&store.dump().unwrap()), meaning(&good));
     assert_eq!(cluster.model.verify(&store.dump().unwrap()), Vec::<Op>::new());
 }
+
+#[test]
+fn pods_are_waited_for_only_where_host_ports_are_on() {
+    for host_ports in [false, true] {
+        let mut model = Model::new(Options { host_ports, ..Options::new(NODE) }, CAPACITY);
+        model.replace_services([]);
+        model.replace_slices([]);
+        model.replace_nodes([]);
+        assert_eq!(model.is_synced(), !host_ports);
+        model.begin_replace(Kind::Pod);
+        model.end_replace(Kind::Pod);
+        assert!(model.is_synced());
+    }
+}
