@@ -353,3 +353,24 @@ fn pods_are_waited_for_only_where_host_ports_are_on() {
         assert!(model.is_synced());
     }
 }
+
+#[test]
+fn a_full_map_serves_with_the_backends_of_the_pools_and_lets_the_others_go() {
+    let capacity = Capacity { backends: 3, ..CAPACITY };
+    let mut cluster = Cluster::with_capacity(Options::new(NODE), capacity);
+    let endpoint = |n: u8, state: &str| format!("- {{addresses: [10.244.2.{n}], conditions: {{{state}}}}}\n");
+    let gone = "ready: false, serving: true, terminating: true";
+    let slice = format!(
+        "kind: EndpointSlice\nmetadata: {{name: web-1, labels: {{kubernetes.io/service-name: web}}}}\n\
+         addressType: IPv4\nports: [{{port: 8080}}]\nendpoints:\n{}{}{}",
+        endpoint(1, gone),
+        endpoint(2, "ready: true"),
+        endpoint(3, gone)
+    );
+    let service = "kind: Service\nmetadata: {name: web}\nspec: {clusterIP: 10.96.0.10, ports: [{port: 80}]}";
+    common::Object::read(&format!("{service}\n---\n{slice}")).into_iter().for_each(|o| cluster.apply(o));
+    assert_eq!(cluster.model.reconcile(&mut cluster.store).failed, []);
+    let actual = cluster.store.dump().unwrap();
+    assert_eq!((actual.slots.len(), actual.backends4.len()), (1, 2));
+    assert_eq!(cluster.model.verify(&actual), []);
+}

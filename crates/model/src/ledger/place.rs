@@ -59,7 +59,13 @@ impl Ledger {
             }
             pools[reach] = self.place_pool(group, ids, entries)?;
         }
-        entries.kept = self.assign_all(&group.others, entries)?;
+        for target in &group.others {
+            // No reason not to serve: in a map that is full only those are kept that have a row already.
+            if let Ok(id) = self.assign(&target.0) {
+                entries.kept.push(id);
+                entries.backends.push((id, target.0));
+            }
+        }
         Ok(pools)
     }
 
