@@ -20,8 +20,16 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub fn up(name: &str, style: Style) -> Self {
-        Self { lab: Lab::up(Topology { nodes: 2, ..Topology::new(name, style) }).unwrap() }
+    pub fn up(name: &str, style: Style, arguments: &[&str]) -> Self {
+        let mut lab = Lab::without_agents(Topology { nodes: 2, ..Topology::new(name, style) }).unwrap();
+        for node in &mut lab.nodes {
+            node.agent.extra.extend(arguments.iter().map(ToString::to_string));
+            node.agent.start().unwrap();
+        }
+        for node in &lab.nodes {
+            node.agent.wait_ready(Duration::from_secs(30)).unwrap();
+        }
+        Self { lab }
     }
 
     /// Creates or replaces a service of both families, with ports `http` (80 to 8080) and `udp` (80 to 8081) unless

@@ -8,6 +8,7 @@
 mod affinity;
 mod cluster;
 mod networking;
+mod placement;
 mod policies;
 mod services;
 
@@ -26,7 +27,12 @@ pub(crate) use cases;
 
 /// Runs cases on a lab of their own.
 fn run(name: &str, style: Style, cases: &[Case]) {
-    let cluster = Cluster::up(name, style);
+    run_with(name, style, &[], cases);
+}
+
+/// The same, with more arguments for the agents.
+fn run_with(name: &str, style: Style, arguments: &[&str], cases: &[Case]) {
+    let cluster = Cluster::up(name, style, arguments);
     let mut failed = Vec::new();
     for (name, case) in cases {
         let started = std::time::Instant::now();

@@ -181,6 +181,12 @@ pub const KEYS: &[Key] = &[
         "true",
         "Prefer endpoints that topology hints name for this node or zone.",
     ),
+    key(
+        "socketLB.hostNamespaceOnly",
+        Kind::Bool,
+        "false",
+        "Leave pods' sockets to the packet path: sidecars and virtual machines see the service's address.",
+    ),
     key("socketLB.enabled", Kind::OneOf(&["true"], &["false"]), "true", "Translate at connect and sendmsg."),
     key("ipv4.enabled", Kind::Bool, "true", "Handle IPv4."),
     key("ipv6.enabled", Kind::Bool, "true", "Handle IPv6."),

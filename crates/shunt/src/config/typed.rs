@@ -64,6 +64,7 @@ impl Config {
             ("ipv4.enabled", feature::IPV4),
             ("ipv6.enabled", feature::IPV6),
             ("nodePort.bindProtection", feature::BIND_PROTECTION),
+            ("socketLB.hostNamespaceOnly", feature::HOST_NAMESPACE_ONLY),
         ]
         .into_iter()
         .filter(|(path, _)| r.bool(path))
