@@ -37,7 +37,7 @@ fn choose<A: Mapped + Family>(ctx: Ctx, dst: A) -> Choice {
             return Choice::Leave;
         }
         // The call fails, and the socket stays connected to what it was.
-        refused => return refused,
+        Choice::Refuse(reason) => return Choice::Refuse(reason),
     };
     // SAFETY: the storage helper checks the socket of the context; the pointer is checked for null.
     unsafe {
@@ -60,7 +60,7 @@ fn translated<A: Mapped>(ctx: Ctx, dst: A, proto: u8) -> Choice {
     };
     match translate::entitled(ctx, row) {
         Ok(cookie) => translate::choose(row, cookie, dst, port),
-        Err(instead) => instead,
+        Err(instead) => instead.into(),
     }
 }
 

@@ -37,7 +37,7 @@ fn choose<A: Mapped + Family>(ctx: Ctx, dst: A) -> Choice {
     };
     let cookie = match translate::entitled(ctx, row) {
         Ok(cookie) => cookie,
-        Err(instead) => return instead,
+        Err(instead) => return instead.into(),
     };
     // SAFETY: the storage helper checks the socket of the context; the pointer is checked for null.
     let peers = unsafe { SOCK_PEERS.get_or_insert_ptr_mut(&SockAddrContext::new(ctx), None) };
@@ -55,7 +55,9 @@ fn choose<A: Mapped + Family>(ctx: Ctx, dst: A) -> Choice {
     }
     let peer = match translate::choose(row, cookie, dst, port) {
         Choice::Backend(peer) => peer,
-        other => return other,
+        // Not bound as a whole: copied, its unused part would be read, which kernels before 6.3 refuse.
+        Choice::Leave => return Choice::Leave,
+        Choice::Refuse(reason) => return Choice::Refuse(reason),
     };
     let at = place.unwrap_or_else(|| {
         peers.next = peers.next.wrapping_add(1);

@@ -17,6 +17,24 @@ pub enum Choice {
     Refuse(Reason),
 }
 
+/// What becomes of a call that gets no backend.
+pub enum Instead {
+    /// As [`Choice::Leave`].
+    Leave,
+    /// As [`Choice::Refuse`].
+    Refuse(Reason),
+}
+
+impl From<Instead> for Choice {
+    #[inline(always)]
+    fn from(instead: Instead) -> Self {
+        match instead {
+            Instead::Leave => Self::Leave,
+            Instead::Refuse(reason) => Self::Refuse(reason),
+        }
+    }
+}
+
 /// Whether the calling socket is in the node's own network namespace, and its namespace's cookie.
 #[inline(always)]
 fn netns(ctx: Ctx) -> (bool, u64) {
@@ -73,20 +91,20 @@ pub fn no_frontend<A: Mapped>(ctx: Ctx, dst: A) -> Choice {
 /// Whether the socket path serves this socket at this frontend: the cookie of the socket's network namespace, or what
 /// becomes of the call instead.
 #[inline(always)]
-pub fn entitled(ctx: Ctx, row: &Frontend) -> Result<u64, Choice> {
+pub fn entitled(ctx: Ctx, row: &Frontend) -> Result<u64, Instead> {
     let (host, cookie) = netns(ctx);
     let flags = row.flags;
     let hosts_own = flags & frontend_flag::HOST_ONLY != 0;
     if flags & frontend_flag::MARKER != 0 || (!host && (hosts_own || opted_out())) {
-        return Err(Choice::Leave);
+        return Err(Instead::Leave);
     }
     if flags & frontend_flag::SOURCE_RANGES != 0 {
         if !host {
             // A pod's socket has no address yet; its packets do.
-            return Err(Choice::Leave);
+            return Err(Instead::Leave);
         }
         if flags & frontend_flag::NODE_ALLOWED == 0 {
-            return Err(Choice::Refuse(Reason::SocketSourceRange));
+            return Err(Instead::Refuse(Reason::SocketSourceRange));
         }
     }
     Ok(cookie)
