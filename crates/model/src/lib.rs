@@ -24,8 +24,8 @@ pub mod store;
 
 pub use ledger::Usage;
 pub use model::{
-    AddressIndex, BackendView, Failure, FrontendView, Model, NodePortOptions, Options, Report, ServiceView,
-    Status,
+    AddressIndex, BackendView, Departed, Failure, FrontendView, Model, NodePortOptions, Options, Report,
+    ServiceView, Status,
 };
 pub use problem::Problem;
 pub use store::MapStore;
