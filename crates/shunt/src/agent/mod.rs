@@ -4,6 +4,7 @@ mod answers;
 mod batch;
 mod flows;
 mod interfaces;
+mod sockets;
 mod startup;
 mod sync;
 
@@ -16,6 +17,7 @@ use interfaces::Interfaces;
 use shunt_datapath::{Datapath, KernelStore};
 use shunt_model::objects::Kind;
 use shunt_model::{Model, Problem};
+use sockets::Sockets;
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ pub(crate) struct Agent {
     datapath: Datapath,
     store: KernelStore,
     flows: Flows,
+    sockets: Sockets,
     interfaces: Interfaces,
     net: NetState,
     patterns: Patterns,
@@ -67,7 +70,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     // First the socket, which tells when another agent is at work already.
     crate::server::start(&config, metrics.clone(), query_sender)?;
     let mut events = startup::source(&config).await?;
-    let mut agent = startup::start(config, net, metrics)?;
+    let (mut agent, mut ended) = startup::start(config, net, metrics)?;
     agent.apply_interfaces();
     let mut verify = interval_at(tokio::time::Instant::now() + VERIFY, VERIFY);
     loop {
@@ -78,6 +81,8 @@ pub async fn run(config: Config) -> Result<(), String> {
             Some(query) = queries.recv() => agent.answer(query),
             () = sleep_until(agent.progress.next().into()) => agent.sync(),
             () = sleep_until(agent.flows.next.into()) => agent.flows.step(&agent.metrics),
+            () = sleep_until(agent.sockets.next().into()) => agent.end_departed(),
+            Some(repair) = ended.recv() => agent.sockets_ended(repair),
             () = sleep_until(agent.interfaces.retry_at.into()) => agent.apply_interfaces(),
             _ = verify.tick() => agent.verify(),
         }

@@ -2,13 +2,14 @@
 
 use super::flows::Flows;
 use super::interfaces::Interfaces;
+use super::sockets::Sockets;
 use super::sync::Progress;
 use super::{Agent, Events};
 use crate::config::Config;
 use crate::devices::{NetState, Patterns, classify};
 use crate::server::Metrics;
 use crate::sources::{kube, manifests};
-use shunt_datapath::Datapath;
+use shunt_datapath::{Datapath, Repair};
 use shunt_model::{MapStore, Model};
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -36,7 +37,13 @@ pub(super) fn signals() -> Result<mpsc::Receiver<()>, String> {
 }
 
 /// Brings the datapath up and the model to what the maps hold.
-pub(super) fn start(config: Config, net: NetState, metrics: Arc<Metrics>) -> Result<Agent, String> {
+///
+/// Answers also where the passes over sockets tell of their end.
+pub(super) fn start(
+    config: Config,
+    net: NetState,
+    metrics: Arc<Metrics>,
+) -> Result<(Agent, mpsc::Receiver<Repair>), String> {
     let started = Instant::now();
     let patterns = Patterns::new(config.resolved.list("devices"));
     let classified = classify(&net, &patterns, &[]);
@@ -62,12 +69,14 @@ pub(super) fn start(config: Config, net: NetState, metrics: Arc<Metrics>) -> Res
     );
     model.restore(&actual);
     let flows = Flows::new(datapath.expirer().map_err(failed)?);
+    let (sockets, ended) = Sockets::new(datapath.sockets().map_err(failed)?, config.ended_sockets());
     let mut agent = Agent {
         source: source_name(&config),
         started,
         model,
         store,
         flows,
+        sockets,
         interfaces: Interfaces::default(),
         net,
         patterns,
@@ -83,7 +92,7 @@ pub(super) fn start(config: Config, net: NetState, metrics: Arc<Metrics>) -> Res
         config,
     };
     agent.update_addresses();
-    Ok(agent)
+    Ok((agent, ended))
 }
 
 fn source_name(config: &Config) -> (&'static str, String) {

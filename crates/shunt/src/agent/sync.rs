@@ -77,6 +77,7 @@ impl Agent {
             return;
         }
         self.progress.finish(&report);
+        self.sockets.note(&report.departed);
         self.record(&report, begun);
         if !std::mem::replace(&mut self.progress.synced, true) {
             tracing::info!(

@@ -46,6 +46,8 @@ pub struct Metrics {
     pub backend_gone: Counter,
     /// Flow rows without a partner that were removed.
     pub orphans: Counter,
+    /// Sockets that were ended because their backend is gone.
+    pub sockets_ended: Counter,
 }
 
 impl Default for Metrics {
@@ -71,8 +73,12 @@ impl Default for Metrics {
         let apply_errors = counter("apply_errors", "Writes to the maps that failed");
         let repairs = counter("repairs", "Writes that mended what others changed in the maps");
         let expired = counter("flows_expired", "Flows ended after their lifetime");
-        let backend_gone = counter("flows_backend_gone", "UDP flows ended because their backend is gone");
+        let backend_gone = counter(
+            "flows_backend_gone",
+            "UDP flows ended because their backend is gone or left its service",
+        );
         let orphans = counter("flows_orphaned", "Flow rows without a partner that were removed");
+        let sockets_ended = counter("sockets_ended", "Sockets ended because their backend is gone");
         let sync_duration = Histogram::new(exponential_buckets(0.001, 2.0, 15));
         r.register("sync_duration_seconds", "Time of a sync", sync_duration.clone());
         Self {
@@ -90,6 +96,7 @@ impl Default for Metrics {
             expired,
             backend_gone,
             orphans,
+            sockets_ended,
         }
     }
 }
