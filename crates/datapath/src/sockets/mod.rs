@@ -12,6 +12,7 @@ mod diag;
 mod namespaces;
 mod translated;
 
+use crate::Error;
 use diag::Diag;
 use namespaces::Namespaces;
 use shunt_common::{Proto, SockPeer};
@@ -43,7 +44,7 @@ pub struct Repair {
     pub seen: usize,
     /// Sockets that were ended.
     pub ended: usize,
-    /// Sockets that should have been and were not found: closed meanwhile, or out of reach.
+    /// Sockets that should have been and still are: out of reach.
     pub left: usize,
     /// Network namespaces that were looked through.
     pub namespaces: usize,
@@ -80,19 +81,28 @@ impl Sockets {
     fn pass(&self, departed: &[Departed]) -> Repair {
         let begun = Instant::now();
         let mut repair = Repair::default();
-        match self.0.read() {
-            Ok(translated) => {
-                repair.seen = translated.len();
-                let mut pending = Pending::new(&Targets::new(departed), &translated);
-                if !pending.cookies.is_empty() {
-                    pending.everywhere(&mut repair);
-                }
-                repair.left = pending.cookies.len();
-            }
-            Err(error) => repair.failed(error),
+        if let Err(error) = self.end(departed, &mut repair) {
+            repair.failed(error);
         }
         repair.took = begun.elapsed();
         repair
+    }
+
+    fn end(&self, departed: &[Departed], repair: &mut Repair) -> Result<(), Error> {
+        let targets = Targets::new(departed);
+        let translated = self.0.read()?;
+        repair.seen = translated.len();
+        let mut pending = Pending::new(&targets, &translated);
+        if pending.cookies.is_empty() {
+            return Ok(());
+        }
+        pending.everywhere(repair);
+        if !pending.cookies.is_empty() {
+            // Some may just have been closed, or connected to something else.
+            let still = Pending::new(&targets, &self.0.read()?);
+            repair.left = still.cookies.intersection(&pending.cookies).count();
+        }
+        Ok(())
     }
 }
 

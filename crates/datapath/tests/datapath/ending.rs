@@ -2,13 +2,14 @@
 
 use crate::support::{Node, ip, run};
 use shunt_common::{Backend, Frontend, FrontendKey, FrontendKind, Ip4, Pool, PortBe, Proto, feature};
-use shunt_datapath::{Datapath, Repair};
+use shunt_datapath::{Datapath, Repair, sockets};
 use shunt_model::Departed;
 use shunt_model::store::{BackendRow, FrontendRef, MapStore, Op};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// The service's address; `backend` n is 127.0.0.n, where a server answers.
@@ -92,12 +93,23 @@ fn waits(socket: &UdpSocket) -> i32 {
     socket.recv(&mut [0; 16]).unwrap_err().raw_os_error().unwrap()
 }
 
+/// A network namespace that ends with this.
+struct Elsewhere(Option<mpsc::Sender<()>>, Option<JoinHandle<()>>);
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        drop(self.0.take());
+        // A thread that panicked has said so.
+        _ = self.1.take().map(JoinHandle::join);
+    }
+}
+
 /// Runs in a new network namespace, on a thread that stays there.
-fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> (T, mpsc::Sender<()>) {
+fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> (T, Elsewhere) {
     let (done, result) = mpsc::channel();
     let (stay, leave) = mpsc::channel::<()>();
     // A thread's namespace is found by its process alone, so it gets a process of its own: `sleep`.
-    std::thread::spawn(move || {
+    let thread = std::thread::spawn(move || {
         // SAFETY: no pointers; changes this thread only.
         assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
         run("ip", &["link", "set", "lo", "up"]);
@@ -107,7 +119,7 @@ fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> (T
         process.kill().unwrap();
         process.wait().unwrap();
     });
-    (result.recv().unwrap(), stay)
+    (result.recv().unwrap(), Elsewhere(Some(stay), Some(thread)))
 }
 
 #[test]
@@ -203,4 +215,72 @@ fn tcp_connections_end_only_when_they_are_meant() {
     let of_tcp = Departed { service: None, id: 3, backend: backend(3, Proto::Tcp) };
     assert_eq!(cluster.repair(&[of_tcp]).ended, 1);
     assert_eq!(answer(), Some(libc::ECONNABORTED));
+}
+
+#[test]
+fn without_the_right_to_enter_the_nodes_own_sockets_end_and_the_rest_are_counted() {
+    let cluster = Cluster::new();
+    let own = client(SERVICE);
+    let (other, stay) = elsewhere(|| [client(SERVICE), client(SERVICE)]);
+    let closed_meanwhile = elsewhere(|| client(SERVICE));
+    drop(closed_meanwhile);
+    assert!(sockets::may_enter());
+    // The pass has the rights of the thread that asks for it.
+    let (ended, error) = std::thread::scope(|scope| {
+        let few = scope.spawn(|| {
+            keep_capabilities(&[CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF]);
+            assert!(!sockets::may_enter());
+            let repair = cluster.repair(&[gone(None)]);
+            println!("{repair:?}");
+            assert!(repair.closed > 0);
+            ((repair.ended, repair.left), repair.error)
+        });
+        few.join().unwrap()
+    });
+    assert_eq!((ended, error), ((1, 2), None));
+    assert_eq!(waits(&own), libc::ECONNABORTED);
+    assert!(other.iter().all(|socket| waits(socket) == libc::EAGAIN));
+    drop(stay);
+}
+
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+/// Drops all others, for this thread and what it starts.
+fn keep_capabilities(kept: &[u32]) {
+    let bits = kept.iter().fold(0u64, |bits, cap| bits | 1 << cap);
+    let header = [0x2008_0522u32, 0];
+    let half = |shift: u32| (bits >> shift) as u32;
+    // Effective, permitted and inheritable, of the lower half of the numbers and then of the upper.
+    let data = [half(0), half(0), 0, half(32), half(32), 0];
+    // SAFETY: both arrays are laid out as version 3 of the call wants them, and outlive it.
+    let set = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// How long a pass takes, for ADR 5; `NAMESPACES` and `SOCKETS` (in each) make it larger.
+#[test]
+fn a_pass_over_many_namespaces_and_sockets_is_short() {
+    let size = |name, usual| std::env::var(name).map_or(usual, |text| text.parse::<usize>().unwrap());
+    let (namespaces, sockets) = (size("NAMESPACES", 40), size("SOCKETS", 25));
+    let cluster = Cluster::new();
+    let each = move || {
+        let stale: Vec<_> = (0..sockets).map(|_| client(SERVICE)).collect();
+        let living: Vec<_> = (0..sockets).map(|_| client(TO_TWO)).collect();
+        (stale, living)
+    };
+    let held: Vec<_> = (0..namespaces).map(|_| elsewhere(each)).collect();
+    let all = namespaces * sockets;
+    let of_nobody = Departed { service: None, id: 9, backend: backend(9, Proto::Udp) };
+    for round in ["first", "second"] {
+        let repair = cluster.repair(&[of_nobody]);
+        println!("nobody follows it, {round}: {repair:?}");
+        assert_eq!((repair.seen, repair.ended, repair.namespaces), (2 * all, 0, 0));
+    }
+    let repair = cluster.repair(&[gone(None)]);
+    println!("{all} follow it: {repair:?}");
+    assert_eq!((repair.ended, repair.left), (all, 0));
+    assert!(repair.took < Duration::from_secs(2), "{repair:?}");
+    drop(held);
 }

@@ -24,7 +24,7 @@ pub(super) struct Sockets {
     sender: mpsc::Sender<Repair>,
     running: bool,
     not_before: Instant,
-    /// Sockets that could not be reached so far.
+    /// Sockets that the last pass in which there were any could not reach.
     unreached: usize,
     /// Why the last pass failed.
     pub(super) error: Option<String>,
@@ -110,7 +110,7 @@ impl Sockets {
         }
         (self.unreached > 0).then(|| {
             format!(
-                "{} sockets of backends that went were out of reach: mount the node's /run/netns into the agent's \
+                "{} sockets that follow backends which are gone were out of reach: mount the node's /run/netns into the agent's \
                  container, or run it with hostPID and CAP_SYS_PTRACE",
                 self.unreached
             )
@@ -157,8 +157,8 @@ impl Agent {
         sockets.running = false;
         sockets.not_before = Instant::now() + PAUSE;
         self.metrics.sockets_ended.inc_by(ended as u64);
-        if closed > 0 && left > 0 {
-            sockets.unreached += left;
+        if left > 0 {
+            sockets.unreached = left;
             tracing::warn!(
                 sockets = left,
                 "cannot end sockets of departed backends in networks out of reach"
