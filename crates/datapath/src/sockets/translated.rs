@@ -89,6 +89,9 @@ const fn op(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> Instruct
 
 /// Writes the cookie and the value of one socket. Its argument is `struct bpf_iter__bpf_sk_storage_map`: meta, map, socket
 /// and value, a pointer each; meta begins with the file to write to. Both pointers are null at the end of the walk.
+///
+/// These instructions are under GPL-2.0-only or BSD-2-Clause, as the other programs are: the kernel lends its file to
+/// GPL-compatible ones alone.
 const PROGRAM: [Instruction; 20] = [
     op(COPY, 6, 1, 0, 0),
     op(LOAD, 7, 6, 24, 0),

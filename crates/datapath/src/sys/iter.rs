@@ -52,7 +52,7 @@ pub(crate) fn load(instructions: &[Instruction], target: u32) -> io::Result<Owne
         program_type: TRACING,
         count: instructions.len() as u32,
         instructions: instructions.as_ptr() as u64,
-        license: c"GPL".as_ptr() as u64,
+        license: c"Dual BSD/GPL".as_ptr() as u64,
         attach_type: TRACE_ITER,
         attach_btf_id: target,
         ..LoadAttr::default()
