@@ -1,7 +1,7 @@
 //! Sockets of a backend that is gone end, in every namespace, and no others.
 
 use crate::support::{Node, ip, run};
-use shunt_common::{Backend, Frontend, FrontendKey, FrontendKind, Ip4, Pool, PortBe, Proto, feature};
+use shunt_common::{Backend, Frontend, FrontendKey, FrontendKind, Ip4, Ip6, Pool, PortBe, Proto, feature};
 use shunt_datapath::{Datapath, Repair, sockets};
 use shunt_model::Departed;
 use shunt_model::store::{BackendRow, FrontendRef, MapStore, Op};
@@ -43,7 +43,7 @@ impl Cluster {
         let was = node.cgroup.parent().unwrap().join(was).join("cgroup.procs");
         std::fs::write(node.cgroup.join("cgroup.procs"), std::process::id().to_string()).unwrap();
         let mut settings = node.settings();
-        settings.features |= feature::IPV4;
+        settings.features |= feature::IPV4 | feature::IPV6;
         let datapath = Datapath::start(&settings).unwrap();
         let mut store = datapath.store().unwrap();
         for (n, proto) in [(1, Proto::Udp), (2, Proto::Udp), (3, Proto::Tcp)] {
@@ -160,6 +160,29 @@ fn a_client_that_sends_first_sees_an_error_too_and_may_connect_again() {
     assert_eq!(stale.peer_addr().unwrap().to_string(), TO_TWO);
     _ = stale.take_error();
     stale.send(b"query").unwrap();
+}
+
+#[test]
+fn ipv6_sockets_end_too() {
+    let cluster = Cluster::new();
+    let addr = |text: &str| text.parse::<std::net::Ipv6Addr>().unwrap().into();
+    let port = PortBe::new(53);
+    let row = Backend::<Ip6> { addr: addr("::1"), port, proto: Proto::Udp as u8, state: 1, ..Backend::ZERO };
+    let (pool, kind) = (Pool { offset: 9, len: 1 }, FrontendKind::ClusterIp as u8);
+    let key = FrontendRef::V6(FrontendKey::new(addr("fd00:96::53"), port, Proto::Udp as u8));
+    let mut store = cluster.datapath.store().unwrap();
+    for op in [
+        Op::PutBackend { id: 1, row: BackendRow::V6(row) },
+        Op::PutPool { pool, ids: vec![1] },
+        Op::PutFrontend { key, row: Frontend { service: 9, kind, pools: [pool; 2], ..Frontend::default() } },
+    ] {
+        store.apply(&op).unwrap();
+    }
+    let (stale, direct) = (client("[fd00:96::53]:53"), client("[::1]:53"));
+    assert_eq!(cluster.repair(&[gone(None)]).ended, 0, "the IPv4 backend of the same number is another");
+    let departed = Departed { service: Some(9), id: 1, backend: BackendRow::V6(row) };
+    assert_eq!(cluster.repair(&[departed]).ended, 1);
+    assert_eq!((waits(&stale), waits(&direct)), (libc::ECONNABORTED, libc::EAGAIN));
 }
 
 #[test]

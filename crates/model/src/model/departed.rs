@@ -64,3 +64,29 @@ impl Report {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Capacity;
+    use shunt_common::Proto;
+
+    #[test]
+    fn a_backend_departs_once_when_it_stops_serving_and_not_again_when_its_row_goes() {
+        let mut ledger = Ledger::new(Capacity { backends: 8, slots: 8, frontends: 8 });
+        let row = |state| BackendRow::new([10, 0, 0, 1].into(), 53, Proto::Udp, state, 0);
+        let put = |state| Op::PutBackend { id: 1, row: row(state) };
+        let delete = Op::DeleteBackend { family: Family::V4, id: 1 };
+        let mut departs = |op: Op| {
+            let mut report = Report::default();
+            report.applied(&ledger, &op);
+            ledger.commit(&op);
+            report.departed
+        };
+        assert_eq!(departs(put(BackendState::Active)), []);
+        assert_eq!(departs(put(BackendState::Terminating)), [], "it still serves those it has");
+        let gone = Departed { service: None, id: 1, backend: row(BackendState::Terminating) };
+        assert_eq!(departs(put(BackendState::TerminatingNotServing)), [gone]);
+        assert_eq!(departs(delete), []);
+    }
+}
