@@ -18,11 +18,12 @@ const MIRROR: u16 = 31054;
 
 #[test]
 fn resolvers_follow_their_servers() {
-    let lab = Lab::up(Topology { nodes: 2, ..Topology::new("udp", Style::Routed) }).unwrap();
+    let mut lab = Lab::up(Topology { nodes: 2, ..Topology::new("udp", Style::Routed) }).unwrap();
     let api = lab.api();
     api.put(service("dns", "dns", DNS)).unwrap();
     api.put(service("mirror", "mirror", MIRROR)).unwrap();
     a_service_loses_a_server_that_another_keeps(&lab, &api);
+    what_changes_while_no_agent_runs_is_made_up_for(&mut lab, &api);
     a_server_dies_and_another_takes_its_place(&lab, &api);
     nothing_is_wrong(&lab);
 }
@@ -95,6 +96,27 @@ fn a_service_loses_a_server_that_another_keeps(lab: &Lab, api: &Handle) {
     }
     select(api, "pod2-1", "mirror", false);
     lab.settle().unwrap();
+}
+
+fn what_changes_while_no_agent_runs_is_made_up_for(lab: &mut Lab, api: &Handle) {
+    select(api, "pod2-1", "dns", true);
+    select(api, "pod1-2", "dns", false);
+    lab.settle().unwrap();
+    let moved = [
+        resolver(&lab.nodes[0].pods[0].place, cluster_addr(lab, "dns")),
+        resolver(&lab.client, node_port(lab, 0, DNS)),
+    ];
+    lab.nodes[0].agent.kill();
+    select(api, "pod1-2", "dns", true);
+    select(api, "pod2-1", "dns", false);
+    lab.settle().unwrap();
+    lab.nodes[0].agent.start().unwrap();
+    lab.nodes[0].agent.wait_ready(Duration::from_secs(10)).unwrap();
+    std::thread::sleep(Duration::from_millis(800));
+    for queries in moved.map(asked) {
+        assert_eq!((queries.silent, queries.last.as_deref()), (0, Some("pod1-2")), "{queries:?}");
+        assert!(queries.bodies.contains_key("pod2-1"), "{queries:?}");
+    }
 }
 
 /// The server's pod goes, with its network, and a while later another serves.
