@@ -151,7 +151,7 @@ fn a_server_dies_and_another_takes_its_place(lab: &Lab, api: &Handle) {
 fn nothing_is_wrong(lab: &Lab) {
     for node in &lab.nodes {
         let status = ask(&node.agent, "status");
-        assert_eq!((&status["errors"], &status["degraded"]), (&json!([]), &json!([])), "{status}");
+        assert_eq!((&status["errors"], &status["degraded"]), (&json!([]), &json!([])), "{}", node.name);
     }
     let metrics = || {
         let at = SocketAddr::new("127.0.0.1".parse().unwrap(), 9962);

@@ -102,6 +102,10 @@ impl Sockets {
             let still = Pending::new(&targets, &self.0.read()?);
             repair.left = still.cookies.intersection(&pending.cookies).count();
         }
+        if repair.left == 0 {
+            // Processes and namespaces end while we look at them; what they had is gone with them.
+            repair.error = None;
+        }
         Ok(())
     }
 }
@@ -150,7 +154,7 @@ impl Pending {
                 Ok(true) => self.here(repair),
                 // It is gone meanwhile, with its sockets.
                 Ok(false) => {}
-                Err(error) if error.raw_os_error() == Some(libc::EPERM) => repair.closed += 1,
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => repair.closed += 1,
                 Err(error) => repair.failed(format!("entering {}: {error}", path.display())),
             }
             if self.cookies.is_empty() {
