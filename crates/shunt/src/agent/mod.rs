@@ -2,6 +2,7 @@
 
 mod answers;
 mod batch;
+mod departed;
 mod flows;
 mod interfaces;
 mod sockets;
