@@ -62,7 +62,8 @@ fn the_specification_names_tests_that_exist() {
         let file = file.trim_start_matches("contract::");
         let folders = if packets { &["../crates/datapath/tests/packets"][..] } else { &["contract", "."] };
         let paths = folders.iter().map(|folder| root.join(folder).join(format!("{file}.rs")));
-        let sources = paths.chain([root.join("contract/main.rs")]).filter_map(|p| std::fs::read_to_string(p).ok());
+        let sources =
+            paths.chain([root.join("contract/main.rs")]).filter_map(|p| std::fs::read_to_string(p).ok());
         let found = sources.into_iter().any(|text| text.contains(&format!("fn {function}(")));
         assert!(found, "no test {name}");
     }

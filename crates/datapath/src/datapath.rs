@@ -5,12 +5,12 @@ use crate::load::{self, Loaded};
 use crate::mapped::Arrays;
 use crate::pins::{self, Pins};
 use crate::{
-    Attachment, Clock, Error, Expirer, Interface, KernelStore, Lifetimes, Role, Settings, Sizes, Table,
-    clock, maps, preflight, sys,
+    Attachment, Clock, Error, Expirer, Interface, KernelStore, Lifetimes, Role, Settings, Sizes, Sockets,
+    Table, clock, maps, preflight, sys,
 };
 use shunt_common::{
     Device,
-    maps::{DEVICES, OPT_OUT},
+    maps::{DEVICES, OPT_OUT, SOCK_PEER},
 };
 use std::collections::BTreeSet;
 use std::fs;
@@ -158,6 +158,14 @@ impl Datapath {
     /// When a map cannot be mapped into memory.
     pub fn expirer(&self) -> Result<Expirer, Error> {
         Expirer::new(|name| self.loaded.clone_map(name), &self.arrays, self.clock()?, self.lifetimes)
+    }
+
+    /// What ends sockets whose backend is gone.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn sockets(&self) -> Result<Sockets, Error> {
+        Ok(Sockets::new(self.loaded.clone_map(SOCK_PEER)?))
     }
 
     /// The clock that flows are stamped by.

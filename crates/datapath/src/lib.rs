@@ -4,6 +4,7 @@
 //! - [`Datapath::start`] brings the node's datapath up, or adopts the one that an earlier agent left running.
 //! - [`KernelStore`] is the model's [`shunt_model::store::MapStore`] on the real maps.
 //! - [`Expirer`] ends flows in bounded steps.
+//! - [`Sockets`] ends sockets whose backend is gone.
 //! - [`dump::Reader`] reads the pinned maps for the command line, also while no agent runs.
 //! - [`cleanup::cleanup`] removes every trace.
 //! - [`testrun::TestRun`] runs single programs on single packets, for tests, benchmarks and `explain`.
@@ -26,6 +27,7 @@ mod object;
 mod pins;
 mod preflight;
 mod settings;
+pub mod sockets;
 mod store;
 mod sys;
 mod table;
@@ -38,5 +40,6 @@ pub use error::Error;
 pub use expire::{Expirer, Lifetimes};
 pub use maps::MapSpec;
 pub use settings::{Settings, Sizes};
+pub use sockets::{Repair, Sockets};
 pub use store::KernelStore;
 pub use table::Table;

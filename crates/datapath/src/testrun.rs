@@ -2,10 +2,13 @@
 
 use crate::load::{self, Loaded};
 use crate::mapped::Arrays;
-use crate::{Clock, Error, Expirer, KernelStore, Lifetimes, Settings, Sizes, Table, clock, maps, sys};
+use crate::{
+    Clock, Error, Expirer, KernelStore, Lifetimes, Settings, Sizes, Sockets, Table, clock, maps, sys,
+};
 use aya::Pod;
 use shunt_common::maps::{
-    AFFINITY, COUNTERS, DEVICES, FLOWS4, FLOWS6, FRONTENDS4, FRONTENDS6, SOURCE_RANGES4, SOURCE_RANGES6,
+    AFFINITY, COUNTERS, DEVICES, FLOWS4, FLOWS6, FRONTENDS4, FRONTENDS6, SOCK_PEER, SOURCE_RANGES4,
+    SOURCE_RANGES6,
 };
 use shunt_common::{
     AffinityKey, AffinityRow, Config, Counter, Device, Direction, Flow, FlowKey, Frontend, FrontendKey, Ip4,
@@ -96,6 +99,14 @@ impl TestRun {
     /// When the process has no descriptor left.
     pub fn expirer(&self, lifetimes: Lifetimes) -> Result<Expirer, Error> {
         Expirer::new(|name| self.loaded.clone_map(name), &self.arrays, self.clock()?, lifetimes)
+    }
+
+    /// What ends sockets, on this object's maps.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn sockets(&self) -> Result<Sockets, Error> {
+        Ok(Sockets::new(self.loaded.clone_map(SOCK_PEER)?))
     }
 
     /// The clock of stamps.

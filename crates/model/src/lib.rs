@@ -25,7 +25,7 @@ pub mod store;
 
 pub use ledger::Usage;
 pub use model::{
-    AddressIndex, BackendView, Changes, Failure, FrontendView, HealthCheck, Model, NodeCondition,
+    AddressIndex, BackendView, Changes, Departed, Failure, FrontendView, HealthCheck, Model, NodeCondition,
     NodePortOptions, Options, Report, ServiceView, Status,
 };
 pub use problem::Problem;

@@ -4,6 +4,7 @@
 //! first judged by itself, which costs nothing; only a row that has been silent for its lifetime costs a look at its
 //! partner. Both rows of a flow go together, and only when both are silent.
 
+mod departed;
 mod judge;
 mod lifetimes;
 mod pass;
@@ -14,7 +15,9 @@ use crate::mapped::Arrays;
 use crate::{Clock, Error};
 use pass::Pass;
 use shunt_common::maps::{FLOWS4, FLOWS6};
-use shunt_common::{Ip4, Ip6};
+use shunt_common::{Ip4, Ip6, Proto};
+use shunt_model::Departed;
+use shunt_model::store::Family;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -30,7 +33,7 @@ pub struct Step {
     pub expired: u64,
     /// Rows removed because their partner was missing; each is a bug or a crash in the middle of something.
     pub orphans: u64,
-    /// UDP flows ended because their backend is gone.
+    /// UDP flows ended because their backend is gone, or their service lost it.
     pub backend_gone: u64,
     /// Passes over a family's table that this step finished.
     pub passes: u64,
@@ -66,6 +69,17 @@ impl Expirer {
         let v4 = Pass::new(map(FLOWS4)?, FLOWS4, arrays.backends4.clone())?;
         let v6 = Pass::new(map(FLOWS6)?, FLOWS6, arrays.backends6.clone())?;
         Ok(Self { clock, lifetimes, v4, v6 })
+    }
+
+    /// Ends the UDP flows of services that lost a backend which others still have; the steps from now on do it. Flows to a
+    /// backend without a row end by themselves.
+    pub fn end_departed(&mut self, departed: &[Departed]) {
+        let of = |family| {
+            let of = departed.iter().filter(move |d| d.backend.family() == family);
+            of.filter(|d| d.backend.proto() == Proto::Udp as u8).filter_map(|d| Some((d.service?, d.id)))
+        };
+        self.v4.end_departed(of(Family::V4));
+        self.v6.end_departed(of(Family::V6));
     }
 
     /// Does what is due now, at most [`STEP_ROWS`] rows of each family, and answers when to call again.

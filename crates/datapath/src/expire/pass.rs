@@ -1,5 +1,6 @@
 //! One family's walk, paced by how full its table is.
 
+use super::departed::Departed;
 use super::judge::{self, Row, Verdict};
 use super::lifetimes::Ticks;
 use super::{STEP_ROWS, Step};
@@ -18,12 +19,16 @@ use std::time::{Duration, Instant};
 const SLOWEST: Duration = Duration::from_secs(30);
 /// A pass over a full table takes this long: room is needed.
 const FASTEST: Duration = Duration::from_secs(5);
+/// Between chunks while a client may be waiting for its flow to end: 130 chunks of a full table are over in a second and
+/// a half, a few in no time.
+const HURRY: Duration = Duration::from_millis(10);
 
 /// The walk over one family's flows.
 #[derive(Debug)]
 pub(super) struct Pass<A> {
     flows: Table<FlowKey<A>, Flow<A>>,
     backends: Arc<Mapped>,
+    departed: Departed,
     cursor: Option<u32>,
     /// Rows seen so far in this pass, and in the whole of the last one.
     rows: u64,
@@ -39,7 +44,8 @@ where
 {
     pub(super) fn new(fd: OwnedFd, name: &'static str, backends: Arc<Mapped>) -> Result<Self, Error> {
         let flows = Table::new(fd, name)?;
-        Ok(Self { flows, backends, cursor: None, rows: 0, last_rows: 0, next: Instant::now() })
+        let departed = Departed::default();
+        Ok(Self { flows, backends, departed, cursor: None, rows: 0, last_rows: 0, next: Instant::now() })
     }
 
     /// When the next step is due.
@@ -54,8 +60,16 @@ where
     /// One chunk; schedules the next.
     pub(super) fn step(&mut self, now: u32, rules: &Ticks, start: Instant) -> Result<Step, Error> {
         let step = self.chunk(now, rules)?;
-        self.next = start + interval(self.rows.max(self.last_rows), self.flows.max_entries());
+        let usual = interval(self.rows.max(self.last_rows), self.flows.max_entries());
+        self.next = start + if self.departed.is_empty() { usual } else { usual.min(HURRY) };
         Ok(step)
+    }
+
+    /// Ends the UDP flows of these services to these backends, by a pass that begins now.
+    pub(super) fn end_departed(&mut self, pairs: impl Iterator<Item = (u32, u32)>) {
+        if self.departed.add(pairs) {
+            (self.cursor, self.rows, self.next) = (None, 0, Instant::now());
+        }
     }
 
     /// A whole pass from the beginning.
@@ -82,6 +96,7 @@ where
         self.rows += step.visited;
         if over {
             (self.cursor, self.last_rows, self.rows) = (None, self.rows, 0);
+            self.departed.passed();
             step.passes = 1;
         }
         Ok(step)
@@ -97,7 +112,8 @@ where
         step: &mut Step,
     ) -> Result<(), Error> {
         let row = Row::new(key.proto, flow);
-        let ended = key.proto == Proto::Udp as u32 && self.backend_is_gone(key, flow);
+        let ended = key.proto == Proto::Udp as u32
+            && (self.departed.contains(flow.service, flow.backend) || self.backend_is_gone(key, flow));
         if !ended && !row.is_silent(now, rules) {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 //!
 //! Each call is a `repr(C)` struct with every padding named, so that the kernel sees zeroes where it wants them.
 
+pub(crate) mod iter;
 pub(crate) mod link;
 pub(crate) mod map;
 pub(crate) mod object;
@@ -20,6 +21,7 @@ enum Cmd {
     MapUpdate = 2,
     MapDelete = 3,
     MapNextKey = 4,
+    ProgLoad = 5,
     ObjPin = 6,
     ObjGet = 7,
     ProgTestRun = 10,
@@ -27,6 +29,7 @@ enum Cmd {
     MapLookupBatch = 24,
     LinkCreate = 28,
     LinkUpdate = 29,
+    IterCreate = 33,
     LinkDetach = 34,
 }
 

@@ -6,6 +6,7 @@ use shunt_common::{Config, Proto, flow_flag};
 use shunt_datapath::expire::Step;
 use shunt_datapath::testrun::TestRun;
 use shunt_datapath::{Clock, Lifetimes};
+use shunt_model::Departed;
 use shunt_model::store::{BackendRow, MapStore, Op};
 
 const OPEN: (u8, u8) = (SYN | ACK, SYN | ACK);
@@ -126,4 +127,33 @@ fn steps_are_bounded_and_paced_and_together_see_everything() {
     let rest = expirer.pass().unwrap();
     assert_eq!(first.expired + rest.expired, 4000);
     assert_eq!((first.orphans + rest.orphans, left(&run)), (0, 0));
+}
+
+#[test]
+fn udp_flows_of_a_service_that_lost_a_backend_end_and_those_of_others_do_not() {
+    let node = Node::new();
+    let (run, clock) = load(&node);
+    let now = clock.now().unwrap();
+    let row = BackendRow::V4(backend(1));
+    run.store().unwrap().apply(&Op::PutBackend { id: 1, row }).unwrap();
+    put(&run, &flow(6001, Proto::Udp, 1, now, (ACK, ACK)));
+    put(&run, &flow(6002, Proto::Tcp, 1, now, OPEN));
+    let mut others = flow(6003, Proto::Udp, 1, now, (ACK, ACK));
+    others.iter_mut().for_each(|(_, row)| row.service = 2);
+    put(&run, &others);
+    let mut expirer = run.expirer(Lifetimes::default()).unwrap();
+    assert_eq!(expirer.step().unwrap().0.backend_gone, 0);
+    let (_, wait) = expirer.step().unwrap();
+    assert!(wait > std::time::Duration::from_secs(1), "nothing is urgent: {wait:?}");
+    let mut gone = Departed { service: Some(1), id: 1, backend: row };
+    // The datagrams' backend is of another protocol than the connections'.
+    if let BackendRow::V4(row) = &mut gone.backend {
+        row.proto = Proto::Udp as u8;
+    }
+    expirer.end_departed(&[gone]);
+    let (step, _) = expirer.step().unwrap();
+    assert_eq!((step.backend_gone, left(&run)), (1, 4));
+    // What comes later is another matter: the service may have the backend again.
+    put(&run, &flow(6001, Proto::Udp, 1, now, (ACK, ACK)));
+    assert_eq!(expirer.pass().unwrap().backend_gone, 0);
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
 mod cleaning;
+mod ending;
 mod expiring;
 mod interfaces;
 mod lifecycle;

@@ -4,6 +4,7 @@ mod bulk;
 mod hold;
 mod mtu;
 mod once;
+mod query;
 mod repeat;
 
 use anyhow::Result;
@@ -63,6 +64,11 @@ pub enum Args {
         /// UDP instead of TCP
         #[arg(long)]
         udp: bool,
+    },
+    /// UDP queries by one connected socket, as a resolver asks, until standard input ends
+    Query {
+        /// Where to
+        addr: SocketAddr,
     },
     /// HTTP GETs, each on a connection of its own
     Repeat {
@@ -146,6 +152,19 @@ pub struct Tries {
     pub bodies: BTreeMap<String, u32>,
 }
 
+/// What became of queries by one connected socket.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Queries {
+    /// Answers and how often each came.
+    pub bodies: BTreeMap<String, u32>,
+    /// The last of them.
+    pub last: Option<String>,
+    /// Queries that failed, in words; each made the next one use a new socket.
+    pub errors: Vec<String>,
+    /// Queries after which nothing came, neither answer nor error.
+    pub silent: u32,
+}
+
 /// What became of long-lived connections and streams.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Held {
@@ -178,6 +197,7 @@ pub fn run(args: &Args) -> Result<()> {
         Args::Bulk { addr, bytes } => serde_json::to_string(&bulk::bulk(*addr, *bytes))?,
         Args::Mtu { addr, bytes } => serde_json::to_string(&mtu::mtu(*addr, *bytes))?,
         Args::Bind { addr, udp } => serde_json::to_string(&once::bind(*addr, *udp))?,
+        Args::Query { addr } => serde_json::to_string(&query::query(*addr)?)?,
         Args::Repeat { addrs, count } => serde_json::to_string(&repeat::repeat(addrs, *count))?,
         Args::Hold { tcp, connections, udp } => serde_json::to_string(&hold::hold(tcp, *connections, udp)?)?,
     };

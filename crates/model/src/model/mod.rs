@@ -1,5 +1,6 @@
 //! The model: a reducer over events, and the reconciler that brings the maps to what they ask for.
 
+mod departed;
 mod entry;
 mod events;
 mod health;
@@ -12,6 +13,7 @@ mod resolve;
 mod verify;
 mod view;
 
+pub use departed::Departed;
 pub use health::{HealthCheck, NodeCondition};
 pub use index::AddressIndex;
 pub use reconcile::{Failure, Report};

@@ -1,6 +1,7 @@
 //! Brings the maps to what the services ask for, at a cost in proportion to what changed.
 
 use super::Model;
+use super::departed::{Departed, members};
 use crate::Problem;
 use crate::diff::diff;
 use crate::lower::{Group, Here, lower};
@@ -29,6 +30,9 @@ pub struct Report {
     /// Backends that no pool names any more. Programs may be reading them still, so the next reconcile removes them:
     /// call it within some milliseconds even when no event comes.
     pub removals_due: usize,
+    /// Backends that service ports lost, or that are gone: UDP flows and sockets that follow them must end. The frontends
+    /// that led there have been switched.
+    pub departed: Vec<Departed>,
 }
 
 /// An op that failed, and whose it was.
@@ -163,6 +167,8 @@ impl Model {
     ) -> Result<(), MapError> {
         let service = self.service_id(name, group)?;
         self.loose.remove(&(service, group.family));
+        let keys = || group.frontends.iter().map(|front| front.key);
+        let before = members(&self.ledger, service, group.family, keys());
         let entries = self.ledger.place(service, group)?;
         let mut result = Ok(());
         for op in diff(&self.ledger, group.family, &entries) {
@@ -180,6 +186,8 @@ impl Model {
             kept.dedup();
         }
         self.ledger.keep(service, group.family, &kept);
+        let after = members(&self.ledger, service, group.family, keys());
+        report.lost(&self.ledger, service, group.family, &before, &after);
         let surplus = |net| !entries.ranges.contains(&net);
         if result.is_ok() && self.ledger.sources(service, group.family).any(surplus) {
             let count = Some(entries.ranges).filter(|_| group.is_limited());
@@ -197,6 +205,7 @@ impl Model {
     ) -> Result<(), MapError> {
         store.apply(op)?;
         report.ops += 1;
+        report.applied(&self.ledger, op);
         self.ledger.commit(op);
         Ok(())
     }

@@ -55,6 +55,7 @@ impl Agent {
             bpf_root: self.config.path("bpfRoot").unwrap_or_default(),
             settings: self.settings(),
             problems,
+            degraded: self.sockets.degraded().into_iter().collect(),
             errors,
         }
     }
@@ -111,6 +112,9 @@ impl Agent {
         }
         if let Some(error) = &self.flows.error {
             add("datapath", error.clone());
+        }
+        if let Some(error) = &self.sockets.error {
+            add("sockets", error.clone());
         }
         errors
     }

@@ -2,6 +2,7 @@
 
 use crate::server::Metrics;
 use shunt_datapath::Expirer;
+use shunt_model::Departed;
 use std::time::{Duration, Instant};
 
 /// After an error.
@@ -20,6 +21,14 @@ pub(super) struct Flows {
 impl Flows {
     pub(super) fn new(expirer: Expirer) -> Self {
         Self { expirer, next: Instant::now(), error: None }
+    }
+
+    /// Ends flows of services that lost a backend, from now on.
+    pub(super) fn end_departed(&mut self, departed: &[Departed]) {
+        if !departed.is_empty() {
+            self.expirer.end_departed(departed);
+            self.next = Instant::now();
+        }
     }
 
     pub(super) fn step(&mut self, metrics: &Metrics) {

@@ -2,6 +2,7 @@
 
 mod answers;
 mod batch;
+mod departed;
 mod flows;
 mod health;
 mod interfaces;
@@ -9,6 +10,7 @@ mod mounts;
 mod oom;
 mod programming;
 pub(crate) mod reserved_ports;
+mod sockets;
 mod startup;
 mod sync;
 
@@ -23,6 +25,7 @@ use programming::Programming;
 use shunt_datapath::{Datapath, KernelStore};
 use shunt_model::objects::Kind;
 use shunt_model::{Model, Problem};
+use sockets::Sockets;
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -43,6 +46,7 @@ pub(crate) struct Agent {
     datapath: Datapath,
     store: KernelStore,
     flows: Flows,
+    sockets: Sockets,
     interfaces: Interfaces,
     net: NetState,
     patterns: Patterns,
@@ -82,7 +86,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     // The socket before the datapath: it tells when another agent is at work already. Nothing awaits in between, so that
     // no server or source can say a word before a refusal, which is then the only one.
     crate::server::start(&config, metrics.clone(), seen, query_sender)?;
-    let mut agent = startup::start(config, net, metrics, condition, client)?;
+    let (mut agent, mut ended) = startup::start(config, net, metrics, condition, client)?;
     agent.apply_interfaces();
     let mut verify = interval_at(tokio::time::Instant::now() + VERIFY, VERIFY);
     loop {
@@ -93,6 +97,8 @@ pub async fn run(config: Config) -> Result<(), String> {
             Some(query) = queries.recv() => agent.answer(query),
             () = sleep_until(agent.progress.next().into()) => agent.sync(),
             () = sleep_until(agent.flows.next.into()) => agent.flows.step(&agent.metrics),
+            () = sleep_until(agent.sockets.next().into()) => agent.end_departed(),
+            Some(repair) = ended.recv() => agent.sockets_ended(repair),
             () = sleep_until(agent.interfaces.retry_at.into()) => agent.apply_interfaces(),
             _ = verify.tick() => agent.verify(),
         }

@@ -4,6 +4,7 @@ use super::flows::Flows;
 use super::interfaces::Interfaces;
 use super::programming::Programming;
 use super::reserved_ports::ReservedPorts;
+use super::sockets::Sockets;
 use super::sync::Progress;
 use super::{Agent, Events};
 use crate::config::{Config, kube_proxy::Note};
@@ -11,7 +12,7 @@ use crate::devices::{Classified, NetState, Patterns, classify};
 use crate::server::health_ports::HealthPorts;
 use crate::server::{Condition, Metrics};
 use crate::sources::{kube, manifests};
-use shunt_datapath::{Datapath, Settings};
+use shunt_datapath::{Datapath, Repair, Settings};
 use shunt_model::{MapStore, Model};
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -57,13 +58,15 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
 }
 
 /// Brings the datapath up and the model to what the maps hold.
+///
+/// Answers also where the passes over sockets tell of their end.
 pub(super) fn start(
     config: Config,
     net: NetState,
     metrics: Arc<Metrics>,
     condition: watch::Sender<Condition>,
     client: Option<::kube::Client>,
-) -> Result<Agent, String> {
+) -> Result<(Agent, mpsc::Receiver<Repair>), String> {
     let started = Instant::now();
     let patterns = Patterns::new(config.resolved.list("devices"));
     let node_ips: Vec<IpAddr> = config.node_address().into_iter().collect();
@@ -85,12 +88,14 @@ pub(super) fn start(
     let flows = Flows::new(datapath.expirer().map_err(failed)?);
     let clashes = super::health::tell_clashes(client, &config.node_name);
     let health_ports = HealthPorts::new(condition.subscribe(), clashes);
+    let (sockets, ended) = Sockets::new(datapath.sockets().map_err(failed)?, config.ended_sockets());
     let mut agent = Agent {
         source: source_name(&config),
         started,
         model,
         store,
         flows,
+        sockets,
         interfaces: Interfaces::default(),
         net,
         patterns,
@@ -110,7 +115,7 @@ pub(super) fn start(
     };
     agent.update_addresses();
     protect_node_ports(&agent.config);
-    Ok(agent)
+    Ok((agent, ended))
 }
 
 /// Without it NodePorts work, but now and then a socket of the node is given one as its source port.

@@ -68,6 +68,7 @@ impl Agent {
             return;
         }
         self.progress.finish(&report);
+        self.sockets.note(&report.departed);
         self.record(&report, begun);
         self.update_health_ports();
         if !std::mem::replace(&mut self.progress.synced, true) {

@@ -100,6 +100,7 @@ fn text(status: &Status) -> String {
         ("Attach Mode:".into(), attach_mode(status)),
         ("Problems:".into(), status.problems.len().to_string()),
     ];
+    lines.extend(status.degraded.iter().map(|what| ("Degraded:".into(), what.clone())));
     lines.extend(status.errors.iter().map(|e| (format!("Error in {}:", e.module), e.message.clone())));
     pairs(&lines, 25)
 }

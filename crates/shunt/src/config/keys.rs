@@ -188,6 +188,18 @@ pub const KEYS: &[Key] = &[
         "Leave pods' sockets to the packet path: sidecars and virtual machines see the service's address.",
     ),
     key("socketLB.enabled", Kind::OneOf(&["true"], &["false"]), "true", "Translate at connect and sendmsg."),
+    key(
+        "socketLB.terminatePodConnections",
+        Kind::Bool,
+        "true",
+        "End connected UDP sockets, in pods too, whose backend is gone.",
+    ),
+    key(
+        "socketLB.terminateAllProtocols",
+        Kind::Bool,
+        "false",
+        "With terminatePodConnections: end TCP connections of sockets to such a backend too.",
+    ),
     key("ipv4.enabled", Kind::Bool, "true", "Handle IPv4."),
     key("ipv6.enabled", Kind::Bool, "true", "Handle IPv6."),
     key(

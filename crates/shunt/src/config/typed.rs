@@ -97,6 +97,13 @@ impl Config {
         }
     }
 
+    /// Whether sockets of departed backends are ended, and whether those of all protocols.
+    #[must_use]
+    pub fn ended_sockets(&self) -> (bool, bool) {
+        let r = &self.resolved;
+        (r.bool("socketLB.terminatePodConnections"), r.bool("socketLB.terminateAllProtocols"))
+    }
+
     /// `nodePort.range`.
     #[must_use]
     pub fn node_port_range(&self) -> (u16, u16) {

@@ -39,6 +39,9 @@ pub struct Status {
     pub settings: BTreeMap<String, String>,
     /// Objects that are wrong.
     pub problems: Vec<Problem>,
+    /// What could work better, with what to do about it; no reason to call the node broken.
+    #[serde(default)]
+    pub degraded: Vec<String>,
     /// What does not work; empty when all is well.
     pub errors: Vec<Failure>,
 }
@@ -46,7 +49,7 @@ pub struct Status {
 /// Something that does not work.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Failure {
-    /// `source`, `sync`, `devices`, `server`, `datapath`.
+    /// `source`, `sync`, `devices`, `server`, `datapath`, `sockets`.
     pub module: String,
     /// What is wrong.
     pub message: String,

@@ -49,6 +49,8 @@ pub struct Metrics {
     pub orphans: Counter,
     /// Under kube-proxy's names.
     pub kube_proxy: KubeProxy,
+    /// Sockets that were ended because their backend is gone.
+    pub sockets_ended: Counter,
 }
 
 impl Default for Metrics {
@@ -74,8 +76,12 @@ impl Default for Metrics {
         let apply_errors = counter("apply_errors", "Writes to the maps that failed");
         let repairs = counter("repairs", "Writes that mended what others changed in the maps");
         let expired = counter("flows_expired", "Flows ended after their lifetime");
-        let backend_gone = counter("flows_backend_gone", "UDP flows ended because their backend is gone");
+        let backend_gone = counter(
+            "flows_backend_gone",
+            "UDP flows ended because their backend is gone or left its service",
+        );
         let orphans = counter("flows_orphaned", "Flow rows without a partner that were removed");
+        let sockets_ended = counter("sockets_ended", "Sockets ended because their backend is gone");
         let sync_duration = Histogram::new(exponential_buckets(0.001, 2.0, 15));
         r.register("sync_duration_seconds", "Time of a sync", sync_duration.clone());
         Self {
@@ -94,6 +100,7 @@ impl Default for Metrics {
             backend_gone,
             orphans,
             kube_proxy: KubeProxy::default(),
+            sockets_ended,
         }
     }
 }

@@ -38,6 +38,7 @@ fn status() -> Status {
         bpf_root: "/b".into(),
         settings: settings.map(|(k, v)| (k.into(), v.into())).into(),
         problems: Vec::new(),
+        degraded: Vec::new(),
         errors: Vec::new(),
     }
 }
@@ -60,6 +61,14 @@ fn an_error_is_named_with_its_module_and_sets_the_exit_code() {
     assert_eq!(brief(&status), "error in devices: eth0: no\n");
     assert!(wrong(&status));
     assert!(text(&status).contains("Error in devices:        eth0: no\n"));
+}
+
+#[test]
+fn what_could_work_better_is_told_and_breaks_nothing() {
+    let mut status = status();
+    status.degraded.push("sockets: grant more".into());
+    assert!(text(&status).contains("Degraded:                sockets: grant more\n"));
+    assert!(!wrong(&status) && brief(&status) == "OK\n");
 }
 
 #[test]
