@@ -20,8 +20,10 @@ pub(super) struct Sockets {
     sender: mpsc::Sender<Repair>,
     running: bool,
     not_before: Instant,
-    /// Sockets that the last pass in which there were any could not reach.
+    /// Sockets that two passes in a row could not reach, when that last happened.
     unreached: usize,
+    /// Sockets that the last pass could not reach.
+    left_before: usize,
     /// Why the last pass failed.
     pub(super) error: Option<String>,
 }
@@ -38,6 +40,7 @@ impl Sockets {
             running: false,
             not_before: Instant::now(),
             unreached: 0,
+            left_before: 0,
             error: None,
         };
         (sockets, receiver)
@@ -117,10 +120,12 @@ impl Agent {
         sockets.running = false;
         sockets.not_before = Instant::now() + PAUSE;
         self.metrics.sockets_ended.inc_by(ended as u64);
-        if left > 0 {
-            sockets.unreached = left;
+        // A network that is just being taken down is out of reach too, and its sockets are gone by the second pass.
+        let lasting = left.min(std::mem::replace(&mut sockets.left_before, left));
+        if lasting > 0 {
+            sockets.unreached = lasting;
             tracing::warn!(
-                sockets = left,
+                sockets = lasting,
                 "cannot end sockets of departed backends in networks out of reach"
             );
         }
