@@ -1,0 +1,106 @@
+//! The EndpointSlices of a service.
+
+use super::pods::Pod;
+use super::{NODES, ZONES, meta, node_name};
+use crate::random::Random;
+use shunt_model::objects::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, Hint, Meta, Service,
+};
+use std::collections::BTreeMap;
+
+/// How the controller has hinted.
+#[derive(Clone, Copy)]
+enum Hints {
+    None,
+    /// All endpoints, by zone and by node.
+    All(bool, bool),
+    /// Most endpoints, by zone and by node.
+    Most(bool, bool),
+}
+
+pub fn slices(random: &mut Random, service: &Service, pods: &[Pod]) -> Vec<EndpointSlice> {
+    let hints = random.pick(&[
+        Hints::None,
+        Hints::None,
+        Hints::All(true, false),
+        Hints::All(false, true),
+        Hints::All(true, true),
+        Hints::Most(true, false),
+        Hints::Most(true, true),
+    ]);
+    // `publishNotReadyAddresses`: every endpoint counts as ready, whatever its pod says.
+    let publish = random.percent(8);
+    // Of this node, of others, of all, or of none.
+    let where_ = random.pick(&[None, None, None, Some(1), Some(2), Some(9)]);
+    let mut slices = Vec::new();
+    for (family, word) in ["IPv4", "IPv6"].into_iter().enumerate() {
+        let ours = service.spec.ip_families.iter().flatten().any(|f| f == word);
+        // Left over from when the service had the other family too.
+        if !ours && !random.percent(10) {
+            continue;
+        }
+        let mut chosen: Vec<&Pod> = pods
+            .iter()
+            .filter(|p| where_.is_none_or(|n| p.node.as_deref() == Some(&node_name(n))))
+            .filter(|_| random.percent(30))
+            .collect();
+        // One that the first slice has already handed on still stands in it.
+        let moving = chosen.first().copied().filter(|_| random.percent(10));
+        for part in 0..1 + random.below(3) {
+            let rest = chosen.split_off(random.below(chosen.len() + 1));
+            let mut here = std::mem::replace(&mut chosen, rest);
+            here.extend(moving.filter(|_| part == 1));
+            let mut slice = slice(random, service, word, part);
+            let endpoint = |pod: &&Pod| endpoint(random, pod, family, hints, publish);
+            slice.endpoints = Some(here.iter().map(endpoint).collect());
+            slices.push(slice);
+        }
+    }
+    slices
+}
+
+fn slice(random: &mut Random, service: &Service, family: &str, part: usize) -> EndpointSlice {
+    let name = &service.metadata.name;
+    let mut labels = BTreeMap::from([("kubernetes.io/service-name".to_string(), name.clone())]);
+    if random.percent(3) {
+        labels.insert("service.kubernetes.io/headless".into(), String::new());
+    }
+    let mut ports = Vec::new();
+    for (index, port) in service.spec.ports.iter().flatten().enumerate() {
+        if random.percent(5) {
+            continue;
+        }
+        ports.push(EndpointPort {
+            name: Some(port.name.clone().unwrap_or_default()),
+            protocol: port.protocol.clone(),
+            // A named port may have another number in other pods; one that no pod has has none.
+            port: Some(8080 + index as i64 + random.pick(&[0, 0, 1000])).filter(|_| random.percent(97)),
+        });
+    }
+    let address_type = if random.percent(2) { "FQDN" } else { family };
+    let metadata = Meta { labels: Some(labels), ..meta(format!("{name}-{}-{part}", family.to_lowercase())) };
+    EndpointSlice { metadata, address_type: address_type.into(), endpoints: None, ports: Some(ports) }
+}
+
+fn endpoint(random: &mut Random, pod: &Pod, family: usize, hints: Hints, publish: bool) -> Endpoint {
+    let said = match hints {
+        Hints::None => None,
+        Hints::Most(..) if random.percent(25) => None,
+        Hints::All(zones, nodes) | Hints::Most(zones, nodes) => {
+            let zone = if random.percent(80) { pod.zone } else { random.pick(&ZONES) };
+            let near = pod.node.clone().filter(|_| random.percent(80));
+            let node = near.unwrap_or_else(|| node_name(1 + random.below(NODES)));
+            let named = |yes: bool, name: String| yes.then(|| vec![Hint { name }]);
+            Some(EndpointHints { for_zones: named(zones, zone.into()), for_nodes: named(nodes, node) })
+        }
+    };
+    let ready = if publish { Some(true) } else { pod.conditions.ready };
+    Endpoint {
+        addresses: vec![pod.addresses[family].clone()],
+        conditions: Some(EndpointConditions { ready, ..pod.conditions }),
+        node_name: pod.node.clone(),
+        zone: pod.node.as_ref().map(|_| pod.zone.into()),
+        target_ref: None,
+        hints: said,
+    }
+}
