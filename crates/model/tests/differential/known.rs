@@ -1,12 +1,14 @@
-//! Where Shunt means to differ from kube-proxy. Nothing else may.
+//! Where Shunt differs from kube-proxy: as it means to, or in a way that this test has found and nobody has decided yet.
+//! Nothing else may differ.
 
-use crate::cluster::{Cluster, Mode, SERVICE_CIDRS, pod_cidrs};
+use crate::cluster::{Cluster, Mode, SERVICE_CIDRS, node_name, pod_cidrs};
 use crate::compare::{Case, How};
+use crate::probe::addresses;
 use crate::rules::{Fate, Source};
 use ipnet::IpNet;
 use shunt_common::Reason;
 use shunt_model::fate;
-use shunt_model::objects::Service;
+use shunt_model::objects::{Endpoint, EndpointSlice, Service};
 use std::net::IpAddr;
 
 /// A difference, with what may explain it.
@@ -15,8 +17,17 @@ pub struct Seen<'a> {
     pub case: &'a Case,
 }
 
-/// A difference that is meant.
+/// Whether a difference is to stay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    Meant,
+    /// Take the row away when it is mended, or make it `Meant` with a reason.
+    Open,
+}
+
+/// A difference that is known.
 pub struct Known {
+    pub state: State,
     pub what: &'static str,
     pub why: &'static str,
     holds: fn(&Seen<'_>) -> bool,
@@ -24,11 +35,13 @@ pub struct Known {
 
 pub const TABLE: &[Known] = &[
     Known {
+        state: State::Meant,
         what: "a backend of this node sees the client's address where kube-proxy masquerades",
         why: "DESIGN 4.4: the reply passes here in any case, so the address can be kept",
         holds: |s| matches!(s.case.how, How::Masquerade { kube: true, local: true }),
     },
     Known {
+        state: State::Meant,
         what: "a pod or the node keeps its address to a backend of another node where kube-proxy masquerades",
         why: "DESIGN 4.1: it is translated before a packet exists, and the reply comes to it directly",
         holds: |s| {
@@ -37,6 +50,7 @@ pub const TABLE: &[Known] = &[
         },
     },
     Known {
+        state: State::Meant,
         what: "a pod of another node is somebody outside, also where kube-proxy goes by clusterCIDR",
         why: "such a packet comes by a device; kube-proxy's other modes of detectLocalMode see it as Shunt does",
         holds: |s| {
@@ -45,13 +59,14 @@ pub const TABLE: &[Known] = &[
                 && matches!(s.from(), Source::Device(_))
                 && (1..=3).any(|n| pod_cidrs(n).iter().any(pods))
                 && match s.case.how {
-                    How::Fate => s.local_external(s.to()),
+                    How::Fate => s.is_external_local(),
                     How::Masquerade { kube, local } => !kube && !local,
                     How::Affinity => false,
                 }
         },
     },
     Known {
+        state: State::Meant,
         what: "a port that no service has is refused at a load balancer's address, which kube-proxy lets pass",
         why: "it would go from router to node and back until its TTL ends (ADR on virtual addresses; Cilium does so)",
         holds: |s| {
@@ -61,6 +76,7 @@ pub const TABLE: &[Known] = &[
         },
     },
     Known {
+        state: State::Meant,
         what: "an address of a ServiceCIDR that no service has passes, which kube-proxy drops",
         why: "Shunt does not watch ServiceCIDRs yet",
         holds: |s| {
@@ -71,12 +87,57 @@ pub const TABLE: &[Known] = &[
         },
     },
     Known {
+        state: State::Meant,
         what: "an external or load balancer's address that is the node's, a ClusterIP or a pod's is not served",
         why: "CVE-2020-8554: whoever may write Services could take others' traffic",
         holds: |s| {
             s.case.how == How::Fate
                 && s.services().any(|v| external_ips(v).any(|a| a == s.to()))
                 && s.refused(s.to())
+        },
+    },
+    Known {
+        state: State::Open,
+        what: "an endpoint with this node's address and another's nodeName, or none, is local to Shunt",
+        why: "in kube-proxy nodeName alone decides what policy Local may use",
+        holds: |s| s.asked().any(|v| s.has_endpoint_here(v) && is_local(v)),
+    },
+    Known {
+        state: State::Open,
+        what: "source ranges of one family alone keep out everybody of the other, whom kube-proxy lets in",
+        why: "kube-proxy writes no firewall in a family for which there are no ranges",
+        holds: |s| {
+            let v6 = s.to().is_ipv6();
+            s.case.shunt == fate::Fate::Drop(Reason::SourceRange)
+                && s.asked().any(|v| {
+                    let ranges = v.spec.load_balancer_source_ranges.iter().flatten();
+                    let mut nets = ranges.filter_map(|r| r.trim().parse::<IpNet>().ok()).peekable();
+                    nets.peek().is_some() && nets.all(|n| n.addr().is_ipv6() != v6)
+                })
+        },
+    },
+    Known {
+        state: State::Open,
+        what: "an address of a family in which the service has no ClusterIP is served or refused",
+        why: "kube-proxy leaves it alone: a pod's packets go on to the load balancer, which may speak both families",
+        holds: |s| {
+            let v6 = s.to().is_ipv6();
+            let cluster_ips = |v: &Service| v.spec.cluster_ips.clone().unwrap_or_default();
+            let lacks = |v: &Service| cluster_ips(v).iter().all(|ip| ip.contains(':') != v6);
+            s.case.kube == Fate::Untouched && s.asked().any(lacks)
+        },
+    },
+    Known {
+        state: State::Open,
+        what: "an address that a pod which is not ready took over from a terminating one is used",
+        why: "in kube-proxy the pod that does not terminate speaks for the address, whichever slice comes first",
+        holds: |s| {
+            let said = |v, address: &String, wanted: [bool; 2]| {
+                let mut all = s.endpoints(v).filter(|e| e.addresses.contains(address)).map(conditions);
+                all.any(|[ready, _, terminating]| [ready, terminating] == wanted)
+            };
+            let taken = |v, address| said(v, address, [false, false]) && said(v, address, [false, true]);
+            s.asked().any(|v| s.endpoints(v).flat_map(|e| &e.addresses).any(|a| taken(v, a)))
         },
     },
 ];
@@ -99,11 +160,38 @@ impl<'a> Seen<'a> {
         self.cluster.services().into_iter()
     }
 
-    /// An address that some service answers on by `externalTrafficPolicy: Local`, a node's own for NodePorts.
-    fn local_external(&self, addr: IpAddr) -> bool {
-        let local = |v: &&Service| v.spec.external_traffic_policy.as_deref() == Some("Local");
-        let node = self.cluster.addresses(self.case.node).contains(&addr);
-        self.services().filter(local).any(|v| node || external_ips(v).chain(vips(v)).any(|a| a == addr))
+    /// Services that stand at the address and port.
+    fn asked(&self) -> impl Iterator<Item = &'a Service> {
+        let (to, number) = (self.case.probe.1.ip(), i64::from(self.case.probe.1.port()));
+        let node = self.cluster.addresses(self.case.node).contains(&to);
+        self.services().filter(move |v| {
+            let mut ports = v.spec.ports.iter().flatten();
+            match node {
+                true => ports.any(|p| p.node_port == Some(number)),
+                false => addresses(v).contains(&to) && ports.any(|p| p.port == number),
+            }
+        })
+    }
+
+    /// Whether an endpoint of a service has an address of this node, but not its name.
+    fn has_endpoint_here(&self, service: &Service) -> bool {
+        let (own, name) = (self.cluster.addresses(self.case.node), node_name(self.case.node));
+        let here = |ip: &String| ip.parse().is_ok_and(|ip| own.contains(&ip));
+        let mut all = self.endpoints(service);
+        all.any(|e| e.node_name.as_deref() != Some(&name) && e.addresses.iter().any(here))
+    }
+
+    /// What stands in the slices of a service.
+    fn endpoints(&self, service: &Service) -> impl Iterator<Item = &'a Endpoint> {
+        let name = service.metadata.name.clone();
+        let slices = self.cluster.slices().into_iter();
+        let ours = move |s: &&EndpointSlice| s.metadata.label("kubernetes.io/service-name") == Some(&name);
+        slices.filter(ours).flat_map(|s| s.endpoints.iter().flatten())
+    }
+
+    /// Whether `externalTrafficPolicy: Local` counts.
+    fn is_external_local(&self) -> bool {
+        self.asked().any(|v| v.spec.external_traffic_policy.as_deref() == Some("Local"))
     }
 
     fn refused(&self, addr: IpAddr) -> bool {
@@ -115,6 +203,19 @@ impl<'a> Seen<'a> {
             || self.cluster.addresses(self.case.node).contains(&addr)
             || pod_cidrs(self.case.node).iter().any(|n| n.contains(&addr))
     }
+}
+
+/// Whether a policy of the service is Local.
+fn is_local(service: &Service) -> bool {
+    let spec = &service.spec;
+    let policies = [&spec.external_traffic_policy, &spec.internal_traffic_policy];
+    policies.iter().any(|p| p.as_deref() == Some("Local"))
+}
+
+/// Ready, serving, terminating.
+fn conditions(endpoint: &Endpoint) -> [bool; 3] {
+    let said = endpoint.conditions.unwrap_or_default();
+    [said.ready.unwrap_or(true), said.serving.unwrap_or(true), said.terminating.unwrap_or(false)]
 }
 
 fn external_ips(service: &Service) -> impl Iterator<Item = IpAddr> {

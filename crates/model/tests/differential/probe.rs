@@ -1,6 +1,7 @@
 //! The packets that a cluster is asked about, seen from one of its nodes.
 
 use crate::cluster::{Cluster, NODES};
+use crate::kube::proto;
 use crate::rules::Source;
 use shunt_common::Proto;
 use shunt_model::objects::Service;
@@ -42,10 +43,14 @@ fn sources(cluster: &Cluster, n: usize) -> Vec<Source> {
 
 fn dests(cluster: &Cluster, n: usize) -> BTreeSet<(SocketAddr, Proto)> {
     let mut dests = BTreeSet::new();
-    let nodes: Vec<IpAddr> = (1..=NODES).flat_map(|n| cluster.addresses(n)).collect();
+    // Another node's address is nothing special here.
+    let mut nodes = cluster.addresses(n);
+    nodes.extend(cluster.primary(1 + n % NODES));
     for service in cluster.services() {
-        for port in service.spec.ports.iter().flatten() {
-            for proto in PROTOS {
+        for (index, port) in service.spec.ports.iter().flatten().enumerate() {
+            let own = proto(port.protocol.as_deref());
+            let other = PROTOS.into_iter().cycle().skip(index).find(|p| *p != own);
+            for proto in [Some(own), other].into_iter().flatten() {
                 let mut add = |addr, port: i64| _ = dests.insert((SocketAddr::new(addr, port as u16), proto));
                 addresses(service).into_iter().for_each(|addr| add(addr, port.port));
                 let node_port = port.node_port.into_iter();

@@ -39,21 +39,31 @@ pub fn slices(random: &mut Random, service: &Service, pods: &[Pod]) -> Vec<Endpo
         if !ours && !random.percent(10) {
             continue;
         }
-        let mut chosen: Vec<&Pod> = pods
-            .iter()
-            .filter(|p| where_.is_none_or(|n| p.node.as_deref() == Some(&node_name(n))))
-            .filter(|_| random.percent(30))
-            .collect();
-        // One that the first slice has already handed on still stands in it.
-        let moving = chosen.first().copied().filter(|_| random.percent(10));
+        let there = |pod: &&Pod| where_.is_none_or(|n| pod.node.as_deref() == Some(&node_name(n)));
+        let mut chosen = Vec::new();
+        for pod in pods.iter().filter(there) {
+            if random.percent(45) {
+                chosen.push(endpoint(random, pod, family, hints, publish));
+            }
+        }
+        // One that the first slice has already handed on still stands in it; or another pod has got its address, and
+        // the slice has not yet lost the one that terminates.
+        let mut moving = chosen.first().cloned().filter(|_| random.percent(20));
+        if let Some(old) = moving.as_mut().filter(|_| random.percent(50)) {
+            let mut said = old.conditions.unwrap_or_default();
+            if said.terminating != Some(true) {
+                said =
+                    EndpointConditions { ready: Some(publish), serving: Some(true), terminating: Some(true) };
+            }
+            old.conditions = Some(said);
+        }
         for part in 0..1 + random.below(3) {
             let rest = chosen.split_off(random.below(chosen.len() + 1));
             let mut here = std::mem::replace(&mut chosen, rest);
-            here.extend(moving.filter(|_| part == 1));
-            let mut slice = slice(random, service, word, part);
-            let endpoint = |pod: &&Pod| endpoint(random, pod, family, hints, publish);
-            slice.endpoints = Some(here.iter().map(endpoint).collect());
-            slices.push(slice);
+            if part == 1 {
+                here.extend(moving.take());
+            }
+            slices.push(EndpointSlice { endpoints: Some(here), ..slice(random, service, word, part) });
         }
     }
     slices

@@ -8,7 +8,7 @@ mod service;
 mod topology;
 
 pub use endpoints::Endpoint;
-pub use ports::Port;
+pub use ports::{Port, proto};
 
 use crate::rules::Ruleset;
 use ipnet::IpNet;

@@ -4,7 +4,7 @@
 mod evaluate;
 mod print;
 
-pub use evaluate::{Fate, Host, Source, Way};
+pub use evaluate::{Fate, Host, Source};
 
 use ipnet::IpNet;
 use shunt_common::Proto;
