@@ -1,7 +1,7 @@
 //! Where Shunt differs from kube-proxy: as it means to, or in a way that this test has found and nobody has decided yet.
 //! Nothing else may differ.
 
-use crate::cluster::{Cluster, Mode, SERVICE_CIDRS, node_name, pod_cidrs};
+use crate::cluster::{Cluster, Mode, SERVICE_CIDRS, pod_cidrs};
 use crate::compare::{Case, How};
 use crate::probe::addresses;
 use crate::rules::{Fate, Source};
@@ -42,11 +42,32 @@ pub const TABLE: &[Known] = &[
     },
     Known {
         state: State::Meant,
-        what: "a pod or the node keeps its address to a backend of another node where kube-proxy masquerades",
+        what: "a pod keeps its address to a backend of another node where kube-proxy masquerades",
         why: "DESIGN 4.1: it is translated before a packet exists, and the reply comes to it directly",
         holds: |s| {
             matches!(s.case.how, How::Masquerade { kube: true, local: false })
-                && !matches!(s.from(), Source::Device(_))
+                && matches!(s.from(), Source::Pod(_))
+                && !s.is_cluster_ip(s.to())
+        },
+    },
+    Known {
+        state: State::Meant,
+        what: "the node's own connections are not masqueraded, as kube-proxy does",
+        why: "they have the node's address in any case; the socket is given one after the translation",
+        holds: |s| {
+            matches!(s.case.how, How::Masquerade { kube: true, local: false })
+                && matches!(s.from(), Source::Node(_))
+        },
+    },
+    Known {
+        state: State::Open,
+        what: "masqueradeAll: a pod keeps its address to a ClusterIP's backend of another node",
+        why: "the contract (1.1) has the setting as one to act on; Shunt has nothing of the kind",
+        holds: |s| {
+            matches!(s.case.how, How::Masquerade { kube: true, local: false })
+                && matches!(s.from(), Source::Pod(_))
+                && s.cluster.masquerade_all
+                && s.is_cluster_ip(s.to())
         },
     },
     Known {
@@ -68,7 +89,7 @@ pub const TABLE: &[Known] = &[
     Known {
         state: State::Meant,
         what: "a port that no service has is refused at a load balancer's address, which kube-proxy lets pass",
-        why: "it would go from router to node and back until its TTL ends (ADR on virtual addresses; Cilium does so)",
+        why: "it would go from router to node and back until its TTL ends",
         holds: |s| {
             s.case.kube == Fate::Untouched
                 && s.case.shunt == fate::Fate::Reject(Reason::UnknownPort)
@@ -76,9 +97,9 @@ pub const TABLE: &[Known] = &[
         },
     },
     Known {
-        state: State::Meant,
+        state: State::Open,
         what: "an address of a ServiceCIDR that no service has passes, which kube-proxy drops",
-        why: "Shunt does not watch ServiceCIDRs yet",
+        why: "the contract (1.5, rule 2) asks for it; Shunt does not watch ServiceCIDRs",
         holds: |s| {
             let nets = SERVICE_CIDRS.iter().map(|n| n.parse::<IpNet>().unwrap());
             s.case.kube == Fate::Drop
@@ -95,12 +116,6 @@ pub const TABLE: &[Known] = &[
                 && s.services().any(|v| external_ips(v).any(|a| a == s.to()))
                 && s.refused(s.to())
         },
-    },
-    Known {
-        state: State::Open,
-        what: "an endpoint with this node's address and another's nodeName, or none, is local to Shunt",
-        why: "in kube-proxy nodeName alone decides what policy Local may use",
-        holds: |s| s.asked().any(|v| s.has_endpoint_here(v) && is_local(v)),
     },
     Known {
         state: State::Open,
@@ -173,14 +188,6 @@ impl<'a> Seen<'a> {
         })
     }
 
-    /// Whether an endpoint of a service has an address of this node, but not its name.
-    fn has_endpoint_here(&self, service: &Service) -> bool {
-        let (own, name) = (self.cluster.addresses(self.case.node), node_name(self.case.node));
-        let here = |ip: &String| ip.parse().is_ok_and(|ip| own.contains(&ip));
-        let mut all = self.endpoints(service);
-        all.any(|e| e.node_name.as_deref() != Some(&name) && e.addresses.iter().any(here))
-    }
-
     /// What stands in the slices of a service.
     fn endpoints(&self, service: &Service) -> impl Iterator<Item = &'a Endpoint> {
         let name = service.metadata.name.clone();
@@ -194,22 +201,19 @@ impl<'a> Seen<'a> {
         self.asked().any(|v| v.spec.external_traffic_policy.as_deref() == Some("Local"))
     }
 
-    fn refused(&self, addr: IpAddr) -> bool {
-        let cluster_ip = self.services().any(|v| {
+    fn is_cluster_ip(&self, addr: IpAddr) -> bool {
+        self.services().any(|v| {
             let ips = v.spec.cluster_ips.iter().flatten();
             ips.filter_map(|ip| ip.parse::<IpAddr>().ok()).any(|ip| ip == addr)
-        });
-        cluster_ip
+        })
+    }
+
+    /// Whether no service may have an address as an external one.
+    fn refused(&self, addr: IpAddr) -> bool {
+        self.is_cluster_ip(addr)
             || self.cluster.addresses(self.case.node).contains(&addr)
             || pod_cidrs(self.case.node).iter().any(|n| n.contains(&addr))
     }
-}
-
-/// Whether a policy of the service is Local.
-fn is_local(service: &Service) -> bool {
-    let spec = &service.spec;
-    let policies = [&spec.external_traffic_policy, &spec.internal_traffic_policy];
-    policies.iter().any(|p| p.as_deref() == Some("Local"))
 }
 
 /// Ready, serving, terminating.

@@ -161,7 +161,7 @@ fn node(random: &mut Random, n: usize) -> Node {
         metadata: Meta { name: node_name(n), labels, ..Meta::default() },
         spec: NodeSpec {
             pod_cidrs: Some(pod_cidrs(n).iter().map(ToString::to_string).collect()),
-            pod_cidr: None,
+            ..NodeSpec::default()
         },
         status: NodeStatus { addresses: Some(addresses.into_iter().map(address).collect()) },
     }

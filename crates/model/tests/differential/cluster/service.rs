@@ -85,6 +85,7 @@ pub fn service(random: &mut Random, n: usize, taken: &mut Taken) -> Service {
                 client_ip: Some(ClientIpConfig { timeout_seconds: timeout }),
             }),
             ports: Some(ports),
+            ..ServiceSpec::default()
         },
     }
 }
