@@ -10,6 +10,7 @@ mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
 mod compare;
+mod kernel;
 mod known;
 mod kube;
 mod probe;
