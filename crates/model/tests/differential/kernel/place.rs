@@ -15,6 +15,24 @@ pub struct Place {
     pub thread_id: i32,
 }
 
+/// Forward, whoever asks; tell of every refusal, however many there are.
+const SYSCTLS: [(&str, &str); 9] = [
+    ("ipv4/ip_forward", "1"),
+    ("ipv6/conf/all/forwarding", "1"),
+    ("ipv6/conf/default/accept_dad", "0"),
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
+    ("ipv4/conf/all/send_redirects", "0"),
+    ("ipv4/conf/default/send_redirects", "0"),
+    ("ipv4/icmp_ratemask", "0"),
+    ("ipv6/icmp/ratelimit", "0"),
+];
+
+fn sysctl(key: &str, value: &str) {
+    let path = format!("/proc/sys/net/{key}");
+    std::fs::write(&path, value).unwrap_or_else(|e| panic!("{path}: {e}"));
+}
+
 impl Place {
     pub fn new() -> Self {
         let (jobs, inbox) = channel::<Job>();
@@ -32,6 +50,7 @@ impl Place {
         });
         let thread_id = heard.recv().expect("the thread is in its namespace");
         let place = Self { jobs: Some(jobs), thread: Some(thread), thread_id };
+        place.run(|| SYSCTLS.iter().for_each(|(key, value)| sysctl(key, value)));
         place.batch("ip", &["-batch", "-"], "link set lo up\n");
         place
     }
