@@ -118,6 +118,36 @@ pub const TABLE: &[Known] = &[
         },
     },
     Known {
+        state: State::Meant,
+        what: "an endpoint on a loopback or link-local address is not used",
+        why: "CVE-2021-25737: through any service one could reach the node itself or the cloud's metadata server",
+        holds: |s| {
+            let bad = |a: &String| {
+                a.starts_with("127.") || a.starts_with("169.254.") || a == "::1" || a == "fe80::1"
+            };
+            s.asked().any(|v| s.endpoints(v).flat_map(|e| &e.addresses).any(bad))
+        },
+    },
+    Known {
+        state: State::Meant,
+        what: "source ranges let the node in by its first address, whichever of its addresses it comes from",
+        why: "a socket that connects has no address yet, and most have never another",
+        holds: |s| {
+            let first = s.cluster.primary(s.case.node);
+            matches!(s.from(), Source::Node(addr) if !first.contains(&addr))
+                && s.asked().any(|v| v.spec.load_balancer_source_ranges.is_some())
+        },
+    },
+    Known {
+        state: State::Open,
+        what: "source ranges in the annotation that was before the field keep clients out",
+        why: "kube-proxy reads the field alone; the annotation is for cloud controllers",
+        holds: |s| {
+            s.case.shunt == fate::Fate::Drop(Reason::SourceRange)
+                && s.asked().any(|v| v.metadata.annotations.is_some())
+        },
+    },
+    Known {
         state: State::Open,
         what: "source ranges of one family alone keep out everybody of the other, whom kube-proxy lets in",
         why: "kube-proxy writes no firewall in a family for which there are no ranges",
@@ -139,7 +169,8 @@ pub const TABLE: &[Known] = &[
             let v6 = s.to().is_ipv6();
             let cluster_ips = |v: &Service| v.spec.cluster_ips.clone().unwrap_or_default();
             let lacks = |v: &Service| cluster_ips(v).iter().all(|ip| ip.contains(':') != v6);
-            s.case.kube == Fate::Untouched && s.asked().any(lacks)
+            // An address of a ServiceCIDR is as nobody's to kube-proxy then, and dropped.
+            matches!(s.case.kube, Fate::Untouched | Fate::Drop) && s.asked().any(lacks)
         },
     },
     Known {

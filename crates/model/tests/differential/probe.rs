@@ -37,7 +37,7 @@ fn sources(cluster: &Cluster, n: usize) -> Vec<Source> {
         sources.extend([Source::Pod(pod(n, 50)), Source::Pod(pod(n, 1)), Source::Device(pod(other, 50))]);
     }
     sources.extend(cluster.primary(other).into_iter().map(Source::Device));
-    sources.extend(cluster.primary(n).into_iter().map(Source::Node));
+    sources.extend(cluster.addresses(n).into_iter().map(Source::Node));
     sources
 }
 

@@ -33,6 +33,16 @@ pub fn pods(random: &mut Random) -> Vec<Pod> {
         let host = 1 + host % NODES;
         pods.push(pod(random, [format!("192.168.0.{host}"), format!("fd00:168::{host}")], None));
     }
+    if random.percent(10) {
+        // A pod's, by hand.
+        let node = 1 + random.below(NODES);
+        pods.push(pod(random, [format!("10.244.{node}.60"), format!("fd00:244:{node}::60")], None));
+    }
+    if random.percent(5) {
+        // The node itself, or the cloud's metadata server (CVE-2021-25737); an API server lets only manual slices have it.
+        let bad = random.pick(&[["127.0.0.1", "::1"], ["169.254.169.254", "fe80::1"]]);
+        pods.push(pod(random, bad.map(Into::into), None));
+    }
     pods
 }
 

@@ -51,6 +51,11 @@ pub fn service(random: &mut Random, n: usize, taken: &mut Taken) -> Service {
             ("service.kubernetes.io/service-proxy-name".to_string(), random.pick(&["", "other"]).into());
         metadata.labels = Some(BTreeMap::from([label]));
     }
+    if type_ == "LoadBalancer" && random.percent(4) {
+        // What stood for the field before there was one: for cloud controllers.
+        let key = "service.beta.kubernetes.io/load-balancer-source-ranges".to_string();
+        metadata.annotations = Some(BTreeMap::from([(key, "198.51.100.7/32,2001:db8:c::/48".into())]));
+    }
     let external_ips = match random.percent(35) {
         true => free(external_ips(random, n), &ports, taken),
         false => Vec::new(),

@@ -82,7 +82,8 @@ fn slice(random: &mut Random, service: &Service, family: &str, part: usize) -> E
         }
         ports.push(EndpointPort {
             name: Some(port.name.clone().unwrap_or_default()),
-            protocol: port.protocol.clone(),
+            // One that speaks another protocol is another port.
+            protocol: if random.percent(3) { Some("UDP".into()) } else { port.protocol.clone() },
             // A named port may have another number in other pods; one that no pod has has none.
             port: Some(8080 + index as i64 + random.pick(&[0, 0, 1000])).filter(|_| random.percent(97)),
         });
@@ -100,8 +101,14 @@ fn endpoint(random: &mut Random, pod: &Pod, family: usize, hints: Hints, publish
             let zone = if random.percent(80) { pod.zone } else { random.pick(&ZONES) };
             let near = pod.node.clone().filter(|_| random.percent(80));
             let node = near.unwrap_or_else(|| node_name(1 + random.below(NODES)));
-            let named = |yes: bool, name: String| yes.then(|| vec![Hint { name }]);
-            Some(EndpointHints { for_zones: named(zones, zone.into()), for_nodes: named(nodes, node) })
+            let named = |yes: bool, names: Vec<String>| {
+                yes.then(|| names.into_iter().map(|name| Hint { name }).collect())
+            };
+            let second = random.percent(10).then(|| random.pick(&ZONES));
+            // No hint at all, in another way.
+            let first = Some(zone).filter(|_| random.percent(97));
+            let zone_names = first.into_iter().chain(second).map(Into::into).collect();
+            Some(EndpointHints { for_zones: named(zones, zone_names), for_nodes: named(nodes, vec![node]) })
         }
     };
     let ready = if publish { Some(true) } else { pod.conditions.ready };

@@ -39,11 +39,8 @@ impl Place {
         let (said, heard) = channel();
         let thread = std::thread::spawn(move || {
             // SAFETY: no pointers; a new network namespace for this thread only.
-            assert_eq!(
-                unsafe { libc::unshare(libc::CLONE_NEWNET) },
-                0,
-                "a network namespace (is this root?)"
-            );
+            let gone = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+            assert_eq!(gone, 0, "a network namespace (is this root?)");
             // SAFETY: no arguments, cannot fail.
             said.send(unsafe { libc::gettid() }).unwrap();
             inbox.into_iter().for_each(|job| job());
