@@ -1,0 +1,263 @@
+//! Where Shunt differs from kube-proxy: as it means to, or in a way that this test has found and nobody has decided yet.
+//! Nothing else may differ.
+
+use crate::cluster::{Cluster, Mode, SERVICE_CIDRS, pod_cidrs};
+use crate::compare::{Case, How};
+use crate::probe::addresses;
+use crate::rules::{Fate, Source};
+use ipnet::IpNet;
+use shunt_common::Reason;
+use shunt_model::fate;
+use shunt_model::objects::{Endpoint, EndpointSlice, Service};
+use std::net::IpAddr;
+
+/// A difference, with what may explain it.
+pub struct Seen<'a> {
+    pub cluster: &'a Cluster,
+    pub case: &'a Case,
+}
+
+/// Whether a difference is to stay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    Meant,
+    /// Take the row away when it is mended, or make it `Meant` with a reason.
+    Open,
+}
+
+/// A difference that is known.
+pub struct Known {
+    pub state: State,
+    pub what: &'static str,
+    pub why: &'static str,
+    holds: fn(&Seen<'_>) -> bool,
+}
+
+pub const TABLE: &[Known] = &[
+    Known {
+        state: State::Meant,
+        what: "a backend of this node sees the client's address where kube-proxy masquerades",
+        why: "DESIGN 4.4: the reply passes here in any case, so the address can be kept",
+        holds: |s| matches!(s.case.how, How::Masquerade { kube: true, local: true }),
+    },
+    Known {
+        state: State::Meant,
+        what: "a pod keeps its address to a backend of another node where kube-proxy masquerades",
+        why: "DESIGN 4.1: it is translated before a packet exists, and the reply comes to it directly",
+        holds: |s| {
+            matches!(s.case.how, How::Masquerade { kube: true, local: false })
+                && matches!(s.from(), Source::Pod(_))
+                && !s.is_cluster_ip(s.to())
+        },
+    },
+    Known {
+        state: State::Meant,
+        what: "the node's own connections are not masqueraded, as kube-proxy does",
+        why: "they have the node's address in any case; the socket is given one after the translation",
+        holds: |s| {
+            matches!(s.case.how, How::Masquerade { kube: true, local: false })
+                && matches!(s.from(), Source::Node(_))
+        },
+    },
+    Known {
+        state: State::Open,
+        what: "masqueradeAll: a pod keeps its address to a ClusterIP's backend of another node",
+        why: "the contract (1.1) has the setting as one to act on; Shunt has nothing of the kind",
+        holds: |s| {
+            matches!(s.case.how, How::Masquerade { kube: true, local: false })
+                && matches!(s.from(), Source::Pod(_))
+                && s.cluster.masquerade_all
+                && s.is_cluster_ip(s.to())
+        },
+    },
+    Known {
+        state: State::Meant,
+        what: "a pod of another node is somebody outside, also where kube-proxy goes by clusterCIDR",
+        why: "such a packet comes by a device; kube-proxy's other modes of detectLocalMode see it as Shunt does",
+        holds: |s| {
+            let pods = |n: &IpNet| n.contains(&s.from().addr());
+            s.cluster.detect == Mode::ClusterCidr
+                && matches!(s.from(), Source::Device(_))
+                && (1..=3).any(|n| pod_cidrs(n).iter().any(pods))
+                && match s.case.how {
+                    How::Fate => s.is_external_local(),
+                    How::Masquerade { kube, local } => !kube && !local,
+                    How::Affinity => false,
+                }
+        },
+    },
+    Known {
+        state: State::Meant,
+        what: "a port that no service has is refused at a load balancer's address, which kube-proxy lets pass",
+        why: "it would go from router to node and back until its TTL ends",
+        holds: |s| {
+            s.case.kube == Fate::Untouched
+                && s.case.shunt == fate::Fate::Reject(Reason::UnknownPort)
+                && s.services().any(|v| vips(v).any(|a| a == s.to()))
+        },
+    },
+    Known {
+        state: State::Open,
+        what: "an address of a ServiceCIDR that no service has passes, which kube-proxy drops",
+        why: "the contract (1.5, rule 2) asks for it; Shunt does not watch ServiceCIDRs",
+        holds: |s| {
+            let nets = SERVICE_CIDRS.iter().map(|n| n.parse::<IpNet>().unwrap());
+            s.case.kube == Fate::Drop
+                && s.case.shunt == fate::Fate::Pass
+                && nets.into_iter().any(|n| n.contains(&s.to()))
+        },
+    },
+    Known {
+        state: State::Meant,
+        what: "an external or load balancer's address that is the node's, a ClusterIP or a pod's is not served",
+        why: "CVE-2020-8554: whoever may write Services could take others' traffic",
+        holds: |s| {
+            s.case.how == How::Fate
+                && s.services().any(|v| external_ips(v).any(|a| a == s.to()))
+                && s.refused(s.to())
+        },
+    },
+    Known {
+        state: State::Meant,
+        what: "an endpoint on a loopback or link-local address is not used",
+        why: "CVE-2021-25737: through any service one could reach the node itself or the cloud's metadata server",
+        holds: |s| {
+            let bad = |a: &String| {
+                a.starts_with("127.") || a.starts_with("169.254.") || a == "::1" || a == "fe80::1"
+            };
+            s.asked().any(|v| s.endpoints(v).flat_map(|e| &e.addresses).any(bad))
+        },
+    },
+    Known {
+        state: State::Meant,
+        what: "source ranges let the node in by its first address, whichever of its addresses it comes from",
+        why: "a socket that connects has no address yet, and most have never another",
+        holds: |s| {
+            let first = s.cluster.primary(s.case.node);
+            matches!(s.from(), Source::Node(addr) if !first.contains(&addr))
+                && s.asked().any(|v| v.spec.load_balancer_source_ranges.is_some())
+        },
+    },
+    Known {
+        state: State::Open,
+        what: "source ranges in the annotation that was before the field keep clients out",
+        why: "kube-proxy reads the field alone; the annotation is for cloud controllers",
+        holds: |s| {
+            s.case.shunt == fate::Fate::Drop(Reason::SourceRange)
+                && s.asked().any(|v| v.metadata.annotations.is_some())
+        },
+    },
+    Known {
+        state: State::Open,
+        what: "source ranges of one family alone keep out everybody of the other, whom kube-proxy lets in",
+        why: "kube-proxy writes no firewall in a family for which there are no ranges",
+        holds: |s| {
+            let v6 = s.to().is_ipv6();
+            s.case.shunt == fate::Fate::Drop(Reason::SourceRange)
+                && s.asked().any(|v| {
+                    let ranges = v.spec.load_balancer_source_ranges.iter().flatten();
+                    let mut nets = ranges.filter_map(|r| r.trim().parse::<IpNet>().ok()).peekable();
+                    nets.peek().is_some() && nets.all(|n| n.addr().is_ipv6() != v6)
+                })
+        },
+    },
+    Known {
+        state: State::Open,
+        what: "an address of a family in which the service has no ClusterIP is served or refused",
+        why: "kube-proxy leaves it alone: a pod's packets go on to the load balancer, which may speak both families",
+        holds: |s| {
+            let v6 = s.to().is_ipv6();
+            let cluster_ips = |v: &Service| v.spec.cluster_ips.clone().unwrap_or_default();
+            let lacks = |v: &Service| cluster_ips(v).iter().all(|ip| ip.contains(':') != v6);
+            // An address of a ServiceCIDR is as nobody's to kube-proxy then, and dropped.
+            matches!(s.case.kube, Fate::Untouched | Fate::Drop) && s.asked().any(lacks)
+        },
+    },
+    Known {
+        state: State::Open,
+        what: "an address that a pod which is not ready took over from a terminating one is used",
+        why: "in kube-proxy the pod that does not terminate speaks for the address, whichever slice comes first",
+        holds: |s| {
+            let said = |v, address: &String, wanted: [bool; 2]| {
+                let mut all = s.endpoints(v).filter(|e| e.addresses.contains(address)).map(conditions);
+                all.any(|[ready, _, terminating]| [ready, terminating] == wanted)
+            };
+            let taken = |v, address| said(v, address, [false, false]) && said(v, address, [false, true]);
+            s.asked().any(|v| s.endpoints(v).flat_map(|e| &e.addresses).any(|a| taken(v, a)))
+        },
+    },
+];
+
+/// The row of the table that a difference falls under.
+pub fn find(seen: &Seen<'_>) -> Option<usize> {
+    TABLE.iter().position(|known| (known.holds)(seen))
+}
+
+impl<'a> Seen<'a> {
+    fn from(&self) -> Source {
+        self.case.probe.0
+    }
+
+    fn to(&self) -> IpAddr {
+        self.case.probe.1.ip()
+    }
+
+    fn services(&self) -> impl Iterator<Item = &'a Service> {
+        self.cluster.services().into_iter()
+    }
+
+    /// Services that stand at the address and port.
+    fn asked(&self) -> impl Iterator<Item = &'a Service> {
+        let (to, number) = (self.case.probe.1.ip(), i64::from(self.case.probe.1.port()));
+        let node = self.cluster.addresses(self.case.node).contains(&to);
+        self.services().filter(move |v| {
+            let mut ports = v.spec.ports.iter().flatten();
+            match node {
+                true => ports.any(|p| p.node_port == Some(number)),
+                false => addresses(v).contains(&to) && ports.any(|p| p.port == number),
+            }
+        })
+    }
+
+    /// What stands in the slices of a service.
+    fn endpoints(&self, service: &Service) -> impl Iterator<Item = &'a Endpoint> {
+        let name = service.metadata.name.clone();
+        let slices = self.cluster.slices().into_iter();
+        let ours = move |s: &&EndpointSlice| s.metadata.label("kubernetes.io/service-name") == Some(&name);
+        slices.filter(ours).flat_map(|s| s.endpoints.iter().flatten())
+    }
+
+    /// Whether `externalTrafficPolicy: Local` counts.
+    fn is_external_local(&self) -> bool {
+        self.asked().any(|v| v.spec.external_traffic_policy.as_deref() == Some("Local"))
+    }
+
+    fn is_cluster_ip(&self, addr: IpAddr) -> bool {
+        self.services().any(|v| {
+            let ips = v.spec.cluster_ips.iter().flatten();
+            ips.filter_map(|ip| ip.parse::<IpAddr>().ok()).any(|ip| ip == addr)
+        })
+    }
+
+    /// Whether no service may have an address as an external one.
+    fn refused(&self, addr: IpAddr) -> bool {
+        self.is_cluster_ip(addr)
+            || self.cluster.addresses(self.case.node).contains(&addr)
+            || pod_cidrs(self.case.node).iter().any(|n| n.contains(&addr))
+    }
+}
+
+/// Ready, serving, terminating.
+fn conditions(endpoint: &Endpoint) -> [bool; 3] {
+    let said = endpoint.conditions.unwrap_or_default();
+    [said.ready.unwrap_or(true), said.serving.unwrap_or(true), said.terminating.unwrap_or(false)]
+}
+
+fn external_ips(service: &Service) -> impl Iterator<Item = IpAddr> {
+    service.spec.external_ips.iter().flatten().filter_map(|a| a.parse().ok())
+}
+
+fn vips(service: &Service) -> impl Iterator<Item = IpAddr> {
+    let ingress = service.status.load_balancer.iter().flat_map(|l| l.ingress.iter().flatten());
+    ingress.filter_map(|i| i.ip.as_ref()?.parse().ok())
+}
