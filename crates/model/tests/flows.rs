@@ -268,7 +268,8 @@ fn rule_4_source_ranges_limit_the_load_balancer_addresses_alone() {
     );
     expect(&limited("10.0.0.0/8"), "pod 203.0.113.1:80 = l1 r1\nnode 203.0.113.1:80 = drop source_range");
     expect(&limited("10.0.0.0/8, 0.0.0.0/0"), "out 203.0.113.1:80 = l1 r1");
-    expect(&limited("\"2001:db8::/32\""), "out 203.0.113.1:80 = drop source_range");
+    // Ranges of the other family limit nobody here, as in kube-proxy.
+    expect(&limited("\"2001:db8::/32\""), "out 203.0.113.1:80 = l1 r1");
     expect(
         &limited("nonsense"),
         "out 203.0.113.1:80 = drop source_range\nnode 203.0.113.1:80 = drop source_range",

@@ -6,9 +6,6 @@ use crate::store::Family;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// The annotation that stood for the field before there was one; the field counts when both are there.
-const ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
-
 /// The ranges of a service that limits its clients.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sources {
@@ -25,19 +22,13 @@ impl Sources {
     /// them did not mean everybody.
     pub(super) fn new(service: &objects::Service, read: &mut Reader) -> Option<Box<Self>> {
         let field = service.spec.load_balancer_source_ranges.as_deref().unwrap_or_default();
-        let annotation = service.metadata.annotation(ANNOTATION).unwrap_or_default();
-        let texts: Vec<(&str, &str)> = if field.is_empty() {
-            annotation.split(',').map(|t| (ANNOTATION, t)).collect()
-        } else {
-            field.iter().map(|t| ("spec.loadBalancerSourceRanges", t.as_str())).collect()
-        };
         let (mut ranges, mut given) = (Vec::new(), false);
-        for (at, text) in texts.into_iter().map(|(at, t)| (at, t.trim())).filter(|(_, t)| !t.is_empty()) {
+        for text in field.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
             given = true;
             match range(text) {
                 Some(range) => ranges.push(range),
                 None => {
-                    let what = format!("{at}: {text:?} is no address range");
+                    let what = format!("spec.loadBalancerSourceRanges: {text:?} is no address range");
                     read.problem(what, "correct it; only the others count");
                 }
             }
@@ -50,21 +41,23 @@ impl Sources {
 
     /// The ranges of a family that its clients are looked up in; `None` when it limits nobody there.
     ///
-    /// Allowed ranges of one family only leave nobody of the other (kube-proxy's rule); a range of all addresses leaves
-    /// everybody.
+    /// Ranges of one family say nothing of the other, as in kube-proxy, which has rules of its own for each; a range of all
+    /// addresses leaves everybody.
     #[must_use]
     pub fn of(&self, family: Family) -> Option<Vec<IpNet>> {
         let ranges: Vec<IpNet> =
             self.ranges.iter().filter(|r| Family::of(r.addr()) == family).copied().collect();
         let everybody = ranges.iter().any(|r| r.prefix_len() == 0);
-        let limits = if self.deny { !ranges.is_empty() } else { !everybody };
+        let silent = ranges.is_empty() && !self.ranges.is_empty();
+        let limits = if self.deny { !ranges.is_empty() } else { !everybody && !silent };
         limits.then_some(ranges)
     }
 
     /// Whether a client may enter.
     #[must_use]
     pub fn admit(&self, addr: IpAddr) -> bool {
-        self.ranges.iter().any(|r| r.contains(&addr)) != self.deny
+        let silent = || !self.ranges.iter().any(|r| Family::of(r.addr()) == Family::of(addr));
+        !self.ranges.is_empty() && silent() || self.ranges.iter().any(|r| r.contains(&addr)) != self.deny
     }
 }
 

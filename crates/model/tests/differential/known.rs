@@ -140,29 +140,6 @@ pub const TABLE: &[Known] = &[
     },
     Known {
         state: State::Open,
-        what: "source ranges in the annotation that was before the field keep clients out",
-        why: "kube-proxy reads the field alone; the annotation is for cloud controllers",
-        holds: |s| {
-            s.case.shunt == fate::Fate::Drop(Reason::SourceRange)
-                && s.asked().any(|v| v.metadata.annotations.is_some())
-        },
-    },
-    Known {
-        state: State::Open,
-        what: "source ranges of one family alone keep out everybody of the other, whom kube-proxy lets in",
-        why: "kube-proxy writes no firewall in a family for which there are no ranges",
-        holds: |s| {
-            let v6 = s.to().is_ipv6();
-            s.case.shunt == fate::Fate::Drop(Reason::SourceRange)
-                && s.asked().any(|v| {
-                    let ranges = v.spec.load_balancer_source_ranges.iter().flatten();
-                    let mut nets = ranges.filter_map(|r| r.trim().parse::<IpNet>().ok()).peekable();
-                    nets.peek().is_some() && nets.all(|n| n.addr().is_ipv6() != v6)
-                })
-        },
-    },
-    Known {
-        state: State::Open,
         what: "an address of a family in which the service has no ClusterIP is served or refused",
         why: "kube-proxy leaves it alone: a pod's packets go on to the load balancer, which may speak both families",
         holds: |s| {
