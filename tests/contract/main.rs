@@ -7,6 +7,7 @@
 
 mod affinity;
 mod cluster;
+mod conntrack;
 mod networking;
 mod placement;
 mod policies;

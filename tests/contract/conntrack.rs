@@ -1,0 +1,57 @@
+//! UDP clients that keep one socket, while the servers behind their service come and go.
+
+use crate::cluster::{Cluster, FAMILIES};
+use crate::{cases, run};
+use serde_json::json;
+use shunt_lab::cluster::{background, finish};
+use shunt_lab::place::{Place, Process};
+use shunt_lab::probe::Queries;
+use shunt_lab::topology::Style;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+#[test]
+fn conntrack() {
+    run("conntrack", Style::Routed, cases![a_stream_follows_its_servers]);
+}
+
+/// A client that has had its first answer and goes on asking.
+fn asks(place: &Place, addr: SocketAddr) -> Process {
+    let mut process = background(place, &["query".to_owned(), addr.to_string()]).unwrap();
+    let mut out = BufReader::with_capacity(1, process.child().stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "asking\n", "{} asks {addr}", place.name);
+    process.child().stdout = Some(out.into_inner());
+    process
+}
+
+/// The server turns unready and another of its node turns ready: every client goes over, without a query lost.
+fn a_stream_follows_its_servers(c: &Cluster) {
+    c.set_pod(1, 2, false, false);
+    c.service(
+        "dns",
+        json!({"type": "NodePort", "internalTrafficPolicy": "Local", "externalTrafficPolicy": "Local",
+        "selector": {"node": "node1"}}),
+    );
+    let port = c.node_port("dns", "udp");
+    c.reaches_by_udp(&c.pod(1, 1), c.cluster_ip("dns", true), &["pod1-1"]);
+    let mut clients = Vec::new();
+    for v6 in FAMILIES {
+        for from in [c.pod(1, 2), c.bypass(1, 2), c.host(1)] {
+            clients.push(asks(&from, c.cluster_ip("dns", v6)));
+            clients.push(asks(&from, c.node(1, v6, port)));
+        }
+        clients.push(asks(&c.client(), c.node(1, v6, port)));
+    }
+    // The new one first, so that there is always one.
+    c.set_pod(1, 2, true, false);
+    c.set_pod(1, 1, false, false);
+    std::thread::sleep(Duration::from_millis(1500));
+    for client in clients {
+        let queries: Queries = finish(client).unwrap();
+        assert_eq!((queries.silent, queries.last.as_deref()), (0, Some("pod1-2")), "{queries:?}");
+        assert!(queries.errors.len() <= 1 && queries.bodies.contains_key("pod1-1"), "{queries:?}");
+    }
+}
