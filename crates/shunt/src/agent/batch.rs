@@ -52,6 +52,7 @@ impl Agent {
             }
             Event::Apply(Object::Node(node)) => self.apply_node(&node),
             Event::Apply(Object::Pod(pod)) => self.model.apply_pod(&pod),
+            Event::Seen(kind, namespace, name) => self.model.seen(kind, &namespace, &name),
             Event::Delete(Kind::Service, namespace, name) => self.model.delete_service(&namespace, &name),
             Event::Delete(Kind::EndpointSlice, namespace, name) => self.model.delete_slice(&namespace, &name),
             Event::Delete(Kind::Pod, namespace, name) => self.model.delete_pod(&namespace, &name),
