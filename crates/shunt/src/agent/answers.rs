@@ -65,7 +65,7 @@ impl Agent {
             waiting: self.model.waiting().iter().map(|k| k.name().into()).collect(),
             settled: self.progress.synced && self.progress.failed.is_empty() && !self.model.has_work(),
             last: self.progress.last,
-            failed: self.progress.failed.clone(),
+            failed: self.progress.failures().collect(),
         }
     }
 
@@ -96,7 +96,7 @@ impl Agent {
         for (kind, error) in &self.down {
             add("source", format!("{}: {error}", kind.name()));
         }
-        self.progress.failed.iter().for_each(|f| add("sync", f.clone()));
+        self.progress.failures().for_each(|f| add("sync", f));
         for (name, error) in self.interfaces.failed.values() {
             add("devices", format!("{name}: {error}"));
         }

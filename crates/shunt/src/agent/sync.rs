@@ -1,7 +1,8 @@
 //! Bringing the maps to what is asked for, and trying again what failed.
 
 use super::{Agent, never, programming};
-use shunt_model::{MapStore, Report};
+use shunt_model::{Failure, MapStore, Report};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Packets may still read what was unlinked a moment ago.
@@ -18,8 +19,8 @@ pub(super) struct Progress {
     pub(super) queued: Option<Instant>,
     /// Unix time of the last sync, seconds.
     pub(super) last: u64,
-    /// What the last sync failed to write.
-    pub(super) failed: Vec<String>,
+    /// What could not be written and waits for its retry, by object.
+    pub(super) failed: BTreeMap<String, Failed>,
     /// A full list has been taken in since memory was last given back.
     pub(super) listed: bool,
     removals_at: Option<Instant>,
@@ -27,7 +28,24 @@ pub(super) struct Progress {
     retries: u32,
 }
 
+/// A write that failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Failed {
+    error: String,
+}
+
+impl Failed {
+    fn new(failure: &Failure) -> Self {
+        Self { error: failure.error.to_string() }
+    }
+}
+
 impl Progress {
+    /// What could not be written, a line for each object.
+    pub(super) fn failures(&self) -> impl Iterator<Item = String> {
+        self.failed.iter().map(|(object, failed)| format!("{object}: {}", failed.error))
+    }
+
     /// When the next sync is due without an event.
     pub(super) fn next(&self) -> Instant {
         [self.removals_at, self.retry_at].into_iter().flatten().min().unwrap_or_else(never)
@@ -36,18 +54,23 @@ impl Progress {
     fn finish(&mut self, report: &Report) {
         let now = Instant::now();
         self.removals_at = (report.removals_due > 0).then(|| now + REMOVALS);
-        let failed = report.failed.iter().map(|f| format!("{}: {}", f.object, f.error));
+        // No retry is set for later: all that had failed was tried.
         if self.retry_at.is_none() {
             self.failed.clear();
         }
         // What waits for its retry has not been tried this time: it is as wrong as before.
-        self.failed.extend(failed);
-        if !report.failed.is_empty() {
+        for failure in &report.failed {
+            self.failed.insert(failure.object.clone(), Failed::new(failure));
+        }
+        if report.failed.is_empty() && self.retry_at.is_none() {
+            self.retries = 0;
+        } else if self.retry_at.is_none() {
             let delay = FIRST_RETRY.saturating_mul(1 << self.retries.min(16)).min(LAST_RETRY);
             self.retries += 1;
+            // One that is set already stays: a service that changes often and fails each time must not put off the others.
             self.retry_at = Some(now + delay);
-        } else if self.retry_at.is_none() {
-            self.retries = 0;
+        }
+        if self.failed.is_empty() {
             self.queued = None;
         }
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -140,11 +163,10 @@ impl Agent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shunt_model::Failure;
     use shunt_model::store::MapError;
 
     fn report(failed: usize, removals_due: usize) -> Report {
-        let error = MapError::Full { map: "frontends4", max: 1, key: "bpf.lbMapMax" };
+        let error = MapError::Kernel { map: "frontends4", what: "writing", error: "ENOMEM".into() };
         let failure = Failure { object: "Service a/b".into(), error };
         Report { failed: vec![failure; failed], removals_due, ..Report::default() }
     }
@@ -173,5 +195,18 @@ mod tests {
         assert!(wait <= LAST_RETRY && wait > LAST_RETRY / 2, "{wait:?}");
         progress.finish(&report(0, 3));
         assert!(progress.next() <= Instant::now() + REMOVALS);
+    }
+
+    #[test]
+    fn a_service_that_fails_again_and_again_neither_puts_off_the_retry_of_others_nor_fills_the_list() {
+        let mut progress = Progress::default();
+        progress.finish(&report(1, 0));
+        let due = progress.next();
+        for _ in 0..100 {
+            progress.finish(&report(1, 0));
+        }
+        assert_eq!(progress.next(), due);
+        assert_eq!(progress.retries, 1, "none of these was a retry");
+        assert_eq!(progress.failures().count(), 1);
     }
 }
