@@ -85,6 +85,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     let mut agent = startup::start(config, net, metrics, condition, client)?;
     agent.apply_interfaces();
     let mut verify = interval_at(tokio::time::Instant::now() + VERIFY, VERIFY);
+    let mut beat = interval_at(tokio::time::Instant::now(), health::BEAT);
     loop {
         tokio::select! {
             _ = stop.recv() => break,
@@ -95,6 +96,7 @@ pub async fn run(config: Config) -> Result<(), String> {
             () = sleep_until(agent.flows.next.into()) => agent.flows.step(&agent.metrics),
             () = sleep_until(agent.interfaces.retry_at.into()) => agent.apply_interfaces(),
             _ = verify.tick() => agent.verify(),
+            _ = beat.tick() => {}
         }
         agent.publish_condition();
     }

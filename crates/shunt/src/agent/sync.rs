@@ -1,6 +1,7 @@
 //! Bringing the maps to what is asked for, and trying again what failed.
 
 use super::{Agent, never, programming};
+use shunt_model::store::MapError;
 use shunt_model::{Failure, MapStore, Report};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -32,11 +33,13 @@ pub(super) struct Progress {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Failed {
     error: String,
+    /// For want of room, which somebody's services have used up: the proxy does what it can.
+    full: bool,
 }
 
 impl Failed {
     fn new(failure: &Failure) -> Self {
-        Self { error: failure.error.to_string() }
+        Self { error: failure.error.to_string(), full: matches!(failure.error, MapError::Full { .. }) }
     }
 }
 
@@ -60,7 +63,12 @@ impl Progress {
         }
         // What waits for its retry has not been tried this time: it is as wrong as before.
         for failure in &report.failed {
-            self.failed.insert(failure.object.clone(), Failed::new(failure));
+            let failed = Failed::new(failure);
+            // Of two failures of a service the kernel's is the graver.
+            let known = self.failed.entry(failure.object.clone()).or_insert_with(|| failed.clone());
+            if known.full || !failed.full {
+                *known = failed;
+            }
         }
         if report.failed.is_empty() && self.retry_at.is_none() {
             self.retries = 0;
@@ -70,7 +78,9 @@ impl Progress {
             // One that is set already stays: a service that changes often and fails each time must not put off the others.
             self.retry_at = Some(now + delay);
         }
-        if self.failed.is_empty() {
+        // A full map is one tenant's fault, and no reason for load balancers to leave a node, nor for its restart: the next
+        // node is as full.
+        if self.failed.values().all(|f| f.full) {
             self.queued = None;
         }
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -163,7 +173,6 @@ impl Agent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shunt_model::store::MapError;
 
     fn report(failed: usize, removals_due: usize) -> Report {
         let error = MapError::Kernel { map: "frontends4", what: "writing", error: "ENOMEM".into() };
@@ -208,5 +217,21 @@ mod tests {
         assert_eq!(progress.next(), due);
         assert_eq!(progress.retries, 1, "none of these was a retry");
         assert_eq!(progress.failures().count(), 1);
+    }
+
+    #[test]
+    fn a_full_map_is_told_and_tried_again_and_no_update_waits_for_it() {
+        let error = MapError::Full { map: "frontends4", max: 1, key: "bpf.lbMapMax" };
+        let failure = Failure { object: "Service a/big".into(), error };
+        let mut progress = Progress { queued: Some(Instant::now()), ..Progress::default() };
+        progress.finish(&Report { failed: vec![failure.clone()], ..Report::default() });
+        assert_eq!(progress.queued, None);
+        assert_eq!(progress.failures().count(), 1);
+        assert!(progress.retry_at.is_some());
+        progress.queued = Some(Instant::now());
+        let mut both = report(1, 0);
+        both.failed.push(failure);
+        progress.finish(&both);
+        assert!(progress.queued.is_some(), "what the kernel refuses is another matter");
     }
 }
