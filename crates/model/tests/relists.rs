@@ -52,3 +52,28 @@ fn a_pod_and_a_node_that_cannot_be_read_are_still_there() {
     }
     assert_eq!(cluster.model.node_condition(), NodeCondition::Eligible);
 }
+
+#[test]
+fn what_was_freed_is_not_used_again_before_time_has_passed_however_many_syncs_there_were() {
+    let mut cluster = many(1, 2);
+    cluster.settle();
+    let ids = |cluster: &Cluster| cluster.model.actual().backends4.into_keys().collect::<Vec<_>>();
+    let first = ids(&cluster);
+    cluster.delete(Kind::EndpointSlice, "default/s0-1");
+    for _ in 0..5 {
+        cluster.model.reconcile(&mut cluster.store);
+    }
+    assert_eq!(ids(&cluster), []);
+    // A second later: one of these may still have been freed only a moment ago.
+    cluster.model.tick(cluster.clock + 1);
+    cluster.apply(common::slice(0, 2));
+    cluster.model.reconcile(&mut cluster.store);
+    assert!(ids(&cluster).iter().all(|id| !first.contains(id)), "{:?} again", ids(&cluster));
+    cluster.settle();
+    cluster.delete(Kind::EndpointSlice, "default/s0-1");
+    cluster.settle();
+    cluster.reconcile();
+    cluster.apply(common::slice(0, 2));
+    cluster.settle();
+    assert_eq!(ids(&cluster), first);
+}

@@ -96,6 +96,7 @@ impl Agent {
             self.progress.retry_at = None;
             self.model.retry_pending();
         }
+        self.model.tick(self.started.elapsed().as_secs());
         let report = self.model.reconcile(&mut self.store);
         if !report.waiting.is_empty() {
             return;
