@@ -92,12 +92,12 @@ impl Reader {
 
     /// Every used IPv4 backend, by id.
     pub fn backends4(&self) -> impl Iterator<Item = (u32, Backend<Ip4>)> {
-        rows::all(&self.arrays.backends4)
+        rows::all(&self.arrays.backends4).into_iter().flatten()
     }
 
     /// Every used IPv6 backend, by id.
     pub fn backends6(&self) -> impl Iterator<Item = (u32, Backend<Ip6>)> {
-        rows::all(&self.arrays.backends6)
+        rows::all(&self.arrays.backends6).into_iter().flatten()
     }
 
     /// One IPv4 backend; `None` when the id is not in use.
@@ -113,7 +113,7 @@ impl Reader {
     /// The backend ids in a pool's slots.
     pub fn slots(&self, pool: Pool) -> Vec<u32> {
         let slots = pool.offset..pool.offset.saturating_add(pool.len);
-        slots.map_while(|slot| Some(self.arrays.pool.word(slot)?.load(Ordering::Acquire))).collect()
+        slots.map_while(|slot| Some(self.arrays.pool.word(slot).ok()??.load(Ordering::Acquire))).collect()
     }
 
     /// Every IPv4 flow row, both of each flow, in no order.

@@ -77,21 +77,21 @@ impl Mapped {
         self.bytes / 4
     }
 
-    /// The words of one element, padding included; `None` past the end, and where the process has no room for a mapping.
-    pub(crate) fn element(&self, index: u32) -> Option<&[AtomicU32]> {
+    /// The words of one element, padding included; `None` past the end. Fails where the process has no room for a mapping.
+    pub(crate) fn element(&self, index: u32) -> io::Result<Option<&[AtomicU32]>> {
         let start = index as usize * self.stride;
-        let (window, at) = (self.window(start)?, start % (WINDOW / 4));
-        window.words().get(at..at + self.stride)
+        let at = start % (WINDOW / 4);
+        Ok(self.window(start)?.and_then(|window| window.words().get(at..at + self.stride)))
     }
 
-    /// The array as one run of words, for elements without padding.
-    pub(crate) fn word(&self, index: u32) -> Option<&AtomicU32> {
+    /// The array as one run of words, for elements without padding. As [`Self::element`].
+    pub(crate) fn word(&self, index: u32) -> io::Result<Option<&AtomicU32>> {
         let start = index as usize;
-        self.window(start)?.words().get(start % (WINDOW / 4))
+        Ok(self.window(start)?.and_then(|window| window.words().get(start % (WINDOW / 4))))
     }
 
     /// Makes something of each element in turn, and maps for the time of it what is not mapped.
-    pub(crate) fn collect<T>(&self, each: impl Fn(u32, &[AtomicU32]) -> Option<T>) -> Vec<T> {
+    pub(crate) fn collect<T>(&self, each: impl Fn(u32, &[AtomicU32]) -> Option<T>) -> io::Result<Vec<T>> {
         let mut found = Vec::new();
         for (number, window) in self.windows.iter().enumerate() {
             let first = number * (WINDOW / 4) / self.stride;
@@ -101,21 +101,21 @@ impl Mapped {
             };
             match window.get() {
                 Some(window) => look(window),
-                None => self.map(number).iter().for_each(look),
+                None => look(&self.map(number)?),
             }
         }
-        found
+        Ok(found)
     }
 
-    /// The window with a word.
-    fn window(&self, word: usize) -> Option<&Window> {
+    /// The window with a word; `None` past the end.
+    fn window(&self, word: usize) -> io::Result<Option<&Window>> {
         let number = word / (WINDOW / 4);
-        let window = self.windows.get(number)?;
+        let Some(window) = self.windows.get(number) else { return Ok(None) };
         if window.get().is_none() {
             // Whoever is first wins; the other mapping ends here.
-            let _ = window.set(self.map(number).ok()?);
+            let _ = window.set(self.map(number)?);
         }
-        window.get()
+        Ok(window.get())
     }
 
     fn map(&self, number: usize) -> io::Result<Window> {
@@ -160,5 +160,27 @@ impl Drop for Window {
     fn drop(&mut self) {
         // SAFETY: the mapping that `map` made, of the same length; no reference outlives `self`.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// An array of two windows with elements of `stride` words, of which nothing can be mapped.
+    pub(crate) fn without_room(stride: usize) -> Mapped {
+        let fd = std::fs::File::open("/dev/null").expect("a file that cannot be mapped").into();
+        let bytes = 2 * WINDOW;
+        let windows = (0..2).map(|_| OnceLock::new()).collect();
+        Mapped { fd, writable: true, windows, bytes, stride, elements: (bytes / 4 / stride) as u32 }
+    }
+
+    #[test]
+    fn what_cannot_be_mapped_is_an_error_and_what_is_past_the_end_is_not() {
+        let mapped = without_room(2);
+        assert!(mapped.word(0).is_err() && mapped.element(0).is_err());
+        assert!(mapped.collect(|_, _| Some(())).is_err());
+        assert!(matches!(mapped.word(mapped.words() as u32), Ok(None)));
+        assert!(matches!(mapped.element(mapped.elements()), Ok(None)));
     }
 }

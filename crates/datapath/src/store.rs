@@ -1,10 +1,11 @@
 //! The model's map store on the real maps.
 
-use crate::mapped::Arrays;
+use crate::mapped::{Arrays, Mapped};
 use crate::{Error, Table, maps as specs};
 use shunt_common::maps::{BACKENDS4, BACKENDS6, FRONTENDS4, FRONTENDS6, POOL, POOL_LANES, SOURCE_RANGES4};
 use shunt_common::{Backend, Frontend, FrontendKey, Ip4, Ip6, Pool, Scope};
 use shunt_model::store::{Actual, BackendRow, Capacity, Family, FrontendRef, MapError, MapStore, Op};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
@@ -52,23 +53,6 @@ impl KernelStore {
         }
     }
 
-    fn put_pool(&self, pool: Pool, ids: &[u32]) -> Result<(), MapError> {
-        let end = pool.offset as usize + ids.len();
-        if end > self.arrays.pool.words() || ids.len() != pool.len as usize {
-            return Err(MapError::Full {
-                map: POOL,
-                max: self.arrays.pool.words() as u32,
-                key: specs::LB_MAP_MAX,
-            });
-        }
-        for (slot, id) in (pool.offset..).zip(ids) {
-            if let Some(word) = self.arrays.pool.word(slot) {
-                word.store(*id, Ordering::Release);
-            }
-        }
-        Ok(())
-    }
-
     fn put_frontend(&self, key: &FrontendRef, row: &Frontend) -> Result<(), MapError> {
         let (written, map, max) = match key {
             FrontendRef::V4(key) => {
@@ -93,15 +77,31 @@ impl KernelStore {
     }
 
     /// The slots that a frontend's pools name.
-    fn slots(&self, row: &Frontend, slots: &mut std::collections::BTreeMap<u32, u32>) {
+    fn slots(&self, row: &Frontend, slots: &mut BTreeMap<u32, u32>) -> Result<(), MapError> {
         for pool in [row.pool(Scope::External), row.pool(Scope::Internal)] {
             for slot in pool.offset..pool.offset.saturating_add(pool.len) {
-                if let Some(word) = self.arrays.pool.word(slot) {
+                if let Some(word) =
+                    self.arrays.pool.word(slot).map_err(kernel(POOL, "mapping into memory"))?
+                {
                     slots.insert(slot, word.load(Ordering::Acquire));
                 }
             }
         }
+        Ok(())
     }
+}
+
+fn put_pool(slots: &Mapped, pool: Pool, ids: &[u32]) -> Result<(), MapError> {
+    let full = || MapError::Full { map: POOL, max: slots.words() as u32, key: specs::LB_MAP_MAX };
+    if ids.len() != pool.len as usize {
+        return Err(full());
+    }
+    for (slot, id) in (pool.offset..).zip(ids) {
+        // A slot that is left out would lead to whatever backend it named before.
+        let word = slots.word(slot).map_err(kernel(POOL, "mapping into memory"))?.ok_or_else(full)?;
+        word.store(*id, Ordering::Release);
+    }
+    Ok(())
 }
 
 fn kernel(map: &'static str, what: &'static str) -> impl FnOnce(io::Error) -> MapError {
@@ -112,7 +112,7 @@ impl MapStore for KernelStore {
     fn apply(&mut self, op: &Op) -> Result<(), MapError> {
         match op {
             Op::PutBackend { id, row } => self.put_backend(*id, row),
-            Op::PutPool { pool, ids } => self.put_pool(*pool, ids),
+            Op::PutPool { pool, ids } => put_pool(&self.arrays.pool, *pool, ids),
             Op::PutFrontend { key, row } => self.put_frontend(key, row),
             Op::PutRange(range) => self.ranges.put(range),
             Op::DeleteRange(range) => self.ranges.delete(range),
@@ -123,17 +123,17 @@ impl MapStore for KernelStore {
 
     fn dump(&mut self) -> Result<Actual, MapError> {
         let mut actual = Actual {
-            backends4: rows::all(&self.arrays.backends4).collect(),
-            backends6: rows::all(&self.arrays.backends6).collect(),
+            backends4: rows::all(&self.arrays.backends4).map_err(kernel(BACKENDS4, "reading"))?.collect(),
+            backends6: rows::all(&self.arrays.backends6).map_err(kernel(BACKENDS6, "reading"))?.collect(),
             ..Actual::default()
         };
         actual.ranges.extend(self.ranges.all().map_err(kernel(SOURCE_RANGES4, "reading"))?);
         for (key, row) in self.frontends4.entries().map_err(kernel(FRONTENDS4, "reading"))? {
-            self.slots(&row, &mut actual.slots);
+            self.slots(&row, &mut actual.slots)?;
             actual.frontends.insert(FrontendRef::V4(key), row);
         }
         for (key, row) in self.frontends6.entries().map_err(kernel(FRONTENDS6, "reading"))? {
-            self.slots(&row, &mut actual.slots);
+            self.slots(&row, &mut actual.slots)?;
             actual.frontends.insert(FrontendRef::V6(key), row);
         }
         Ok(actual)
@@ -146,5 +146,29 @@ impl MapStore for KernelStore {
             frontends: self.frontends4.max_entries().min(self.frontends6.max_entries()),
             ranges: self.ranges.max_entries(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapped::tests::without_room;
+
+    #[test]
+    fn what_cannot_be_mapped_for_writing_is_the_kernels_error_and_never_skipped() {
+        let refused = |written: Result<(), MapError>, map| {
+            let error = written.unwrap_err();
+            assert!(matches!(&error, MapError::Kernel { map: m, .. } if *m == map), "{error}");
+            assert!(error.to_string().contains("os error"), "{error}");
+        };
+        refused(put_pool(&without_room(2), Pool { offset: 7, len: 2 }, &[1, 2]), POOL);
+        refused(rows::write(&without_room(4), BACKENDS4, 1, &Backend::<Ip4>::ZERO.words()), BACKENDS4);
+    }
+
+    #[test]
+    fn a_range_past_the_end_has_no_room() {
+        let slots = without_room(2);
+        let end = Pool { offset: slots.words() as u32, len: 1 };
+        assert!(matches!(put_pool(&slots, end, &[1]), Err(MapError::Full { map: POOL, .. })));
     }
 }

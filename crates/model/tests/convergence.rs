@@ -83,7 +83,7 @@ fn happen(cluster: &mut Cluster, event: &Event) {
             cluster.restart();
             cluster.relist();
         }
-        Event::Reconcile => _ = cluster.model.reconcile(&mut cluster.store),
+        Event::Reconcile => _ = cluster.reconcile(),
         Event::Retry => cluster.model.retry_pending(),
     }
 }
@@ -199,7 +199,7 @@ proptest! {
             happen(&mut cluster, event);
         }
         cluster.settle();
-        let report = cluster.model.reconcile(&mut cluster.store);
+        let report = cluster.reconcile();
         let wrong = cluster.model.services().flat_map(|s| s.frontends);
         let wrong = wrong.filter(|f| f.status != shunt_model::Status::Done).count();
         let actual = cluster.store.dump().unwrap();
@@ -246,7 +246,7 @@ fn nothing_is_written_before_every_kind_has_been_listed() {
     cluster.restart();
     for kind in [Kind::Service, Kind::Node] {
         cluster.list(kind);
-        let report = cluster.model.reconcile(&mut cluster.store);
+        let report = cluster.reconcile();
         assert!(report.waiting.contains(&Kind::EndpointSlice));
     }
     assert_eq!(cluster.store.inner.applied, written);
@@ -284,10 +284,10 @@ fn the_cost_of_a_change_is_the_size_of_the_change() {
     let Some(common::Object::Slice(mut slice)) = cluster.objects.get(&(kind, key)).cloned() else { panic!() };
     slice.endpoints.as_mut().unwrap().pop();
     cluster.apply(common::Object::Slice(slice));
-    let report = cluster.model.reconcile(&mut cluster.store);
+    let report = cluster.reconcile();
     // The pool and the row; the backend goes with the next reconcile.
     assert_eq!((report.services, report.ops, report.removals_due), (1, 2, 1));
-    let report = cluster.model.reconcile(&mut cluster.store);
+    let report = cluster.reconcile();
     assert_eq!((report.services, report.ops, report.removals_due), (0, 1, 0));
     assert_eq!(cluster.store.inner.applied, written + 3);
 }
@@ -299,16 +299,16 @@ fn a_failed_write_leaves_its_text_on_the_frontend_until_a_retry_succeeds() {
         cluster.apply(object);
     }
     cluster.store.set_permille(1000);
-    let report = cluster.model.reconcile(&mut cluster.store);
+    let report = cluster.reconcile();
     assert_eq!(report.failed[0].object, "Service default/web");
     let status = |c: &Cluster| c.model.service("default", "web").unwrap().frontends[0].status.clone();
     let shunt_model::Status::Error(text) = status(&cluster) else { panic!("no error") };
     assert!(text.contains("injected"), "{text}");
     cluster.store.set_permille(0);
-    assert_eq!(cluster.model.reconcile(&mut cluster.store).services, 0, "waits for the agent's backoff");
+    assert_eq!(cluster.reconcile().services, 0, "waits for the agent's backoff");
     cluster.model.retry_pending();
     assert_eq!(status(&cluster), shunt_model::Status::Pending);
-    cluster.model.reconcile(&mut cluster.store);
+    cluster.reconcile();
     assert_eq!(status(&cluster), shunt_model::Status::Done);
 }
 
@@ -369,7 +369,7 @@ fn a_full_map_serves_with_the_backends_of_the_pools_and_lets_the_others_go() {
     );
     let service = "kind: Service\nmetadata: {name: web}\nspec: {clusterIP: 10.96.0.10, ports: [{port: 80}]}";
     common::Object::read(&format!("{service}\n---\n{slice}")).into_iter().for_each(|o| cluster.apply(o));
-    assert_eq!(cluster.model.reconcile(&mut cluster.store).failed, []);
+    assert_eq!(cluster.reconcile().failed, []);
     let actual = cluster.store.dump().unwrap();
     assert_eq!((actual.slots.len(), actual.backends4.len()), (1, 2));
     assert_eq!(cluster.model.verify(&actual), []);

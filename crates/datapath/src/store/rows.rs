@@ -8,6 +8,7 @@ use crate::mapped::{self, Mapped};
 use crate::maps::LB_MAP_MAX;
 use shunt_common::{Addr, Backend, Ip4, Ip6, PortBe};
 use shunt_model::store::MapError;
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// A row as words in memory order.
@@ -18,9 +19,9 @@ pub(crate) trait Row: Sized {
     fn words(&self) -> Self::Words;
     /// The row that an element holds.
     fn load(element: &[AtomicU32]) -> Option<Self>;
-    /// Reads the row at an id; `None` past the end.
+    /// Reads the row at an id; `None` past the end, and where the process has no room for a mapping.
     fn read(rows: &Mapped, id: u32) -> Option<Self> {
-        Self::load(rows.element(id)?)
+        Self::load(rows.element(id).ok()??)
     }
     /// Whether the id is in use.
     fn used(&self) -> bool;
@@ -80,9 +81,9 @@ impl Row for Backend<Ip6> {
 }
 
 /// Every used row with its id.
-pub(crate) fn all<R: Row>(rows: &Mapped) -> impl Iterator<Item = (u32, R)> {
+pub(crate) fn all<R: Row>(rows: &Mapped) -> io::Result<impl Iterator<Item = (u32, R)> + use<R>> {
     let used = |id, element: &[AtomicU32]| Some((id, R::load(element).filter(|row| id != 0 && row.used())?));
-    rows.collect(used).into_iter()
+    Ok(rows.collect(used)?.into_iter())
 }
 
 /// Writes a row at an id.
@@ -94,7 +95,10 @@ pub(super) fn write<W: AsRef<[u32]>>(
 ) -> Result<(), MapError> {
     let full = || MapError::Full { map, max: rows.elements(), key: LB_MAP_MAX };
     // Id zero means `no backend` to the programs.
-    let element = (id != 0).then(|| rows.element(id)).flatten().ok_or_else(full)?;
+    if id == 0 {
+        return Err(full());
+    }
+    let element = rows.element(id).map_err(super::kernel(map, "mapping into memory"))?.ok_or_else(full)?;
     store(element, words.as_ref());
     Ok(())
 }

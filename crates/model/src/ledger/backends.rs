@@ -1,6 +1,6 @@
 //! Backends of one family: who has which id, what its row holds, and how many pool slots name it.
 
-use super::Ids;
+use super::{Batch, Ids};
 use shunt_common::{Addr, Backend, PortBe};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -29,7 +29,7 @@ pub struct Backends<A> {
     slots: Vec<Slot<A>>,
     numbers: Ids,
     /// Ids that no pool names, with the batch in which that came to be.
-    idle: BTreeMap<u32, u64>,
+    idle: BTreeMap<u32, Batch>,
 }
 
 impl<A: Addr + Hash> Backends<A> {
@@ -39,7 +39,7 @@ impl<A: Addr + Hash> Backends<A> {
     }
 
     /// The id of a backend, a new one when it has none; `None` when there are none left.
-    pub fn assign(&mut self, key: BackendKey<A>, batch: u64) -> Option<u32> {
+    pub fn assign(&mut self, key: BackendKey<A>, batch: Batch) -> Option<u32> {
         if let Some(id) = self.ids.get(&key) {
             // Wanted again: rests anew, in case the group that wants it fails before a pool names it.
             self.idle.entry(*id).and_modify(|b| *b = batch);
@@ -62,7 +62,7 @@ impl<A: Addr + Hash> Backends<A> {
         self.grow(id);
         self.slots[id as usize].row = row;
         self.ids.entry(key_of(&row)).or_insert(id);
-        self.idle.insert(id, 0);
+        self.idle.insert(id, Batch::default());
         true
     }
 
@@ -87,7 +87,7 @@ impl<A: Addr + Hash> Backends<A> {
     }
 
     /// One slot less names an id.
-    pub fn unnamed(&mut self, id: u32, batch: u64) {
+    pub fn unnamed(&mut self, id: u32, batch: Batch) {
         if let Some(slot) = self.slots.get_mut(id as usize).filter(|s| s.refs > 0) {
             slot.refs -= 1;
             if slot.refs == 0 {
@@ -97,7 +97,7 @@ impl<A: Addr + Hash> Backends<A> {
     }
 
     /// Ids that no pool has named since before `batch`.
-    pub fn idle_before(&self, batch: u64) -> Vec<u32> {
+    pub fn idle_before(&self, batch: Batch) -> Vec<u32> {
         self.idle.iter().filter(|(_, b)| **b < batch).map(|(id, _)| *id).collect()
     }
 
@@ -108,7 +108,7 @@ impl<A: Addr + Hash> Backends<A> {
     }
 
     /// The map holds nothing for an idle id any more; the id becomes free.
-    pub fn forget(&mut self, id: u32, batch: u64) {
+    pub fn forget(&mut self, id: u32, batch: Batch) {
         let Some(slot) = self.slots.get_mut(id as usize) else { return };
         let key = key_of(&slot.row);
         slot.row = Backend::ZERO;
@@ -125,7 +125,7 @@ impl<A: Addr + Hash> Backends<A> {
     }
 
     /// Frees what has rested long enough.
-    pub fn begin(&mut self, batch: u64) {
+    pub fn begin(&mut self, batch: Batch) {
         self.numbers.begin(batch);
     }
 

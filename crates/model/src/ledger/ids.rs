@@ -1,6 +1,6 @@
 //! Small numbers to give out: lowest first, and a number that was given back rests for a while.
 
-use super::Quarantine;
+use super::{Batch, Quarantine};
 use std::collections::BTreeSet;
 
 /// Hands out ids from 1 to `limit`, exclusive.
@@ -44,12 +44,12 @@ impl Ids {
     }
 
     /// Gives an id back in a batch.
-    pub fn give_back(&mut self, id: u32, batch: u64) {
+    pub fn give_back(&mut self, id: u32, batch: Batch) {
         self.resting.push(batch, id);
     }
 
     /// Frees what has rested long enough when a batch begins.
-    pub fn begin(&mut self, batch: u64) {
+    pub fn begin(&mut self, batch: Batch) {
         while let Some(id) = self.resting.pop(batch) {
             self.free.insert(id);
         }
@@ -64,16 +64,16 @@ impl Ids {
 
 #[cfg(test)]
 mod tests {
-    use super::Ids;
+    use super::{Batch, Ids};
 
     #[test]
     fn an_id_given_back_rests_for_a_whole_batch() {
         let mut ids = Ids::new(3);
         assert_eq!((ids.take(), ids.take(), ids.take()), (Some(1), Some(2), None));
-        ids.give_back(1, 5);
-        ids.begin(6);
+        ids.give_back(1, Batch::slow(5));
+        ids.begin(Batch::slow(6));
         assert_eq!((ids.take(), ids.taken()), (None, 1));
-        ids.begin(7);
+        ids.begin(Batch::slow(7));
         assert_eq!(ids.take(), Some(1));
     }
 

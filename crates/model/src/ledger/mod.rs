@@ -16,7 +16,7 @@ mod usage;
 pub use backends::Backends;
 pub use ids::Ids;
 pub use place::{Entries, PlaceError};
-pub use quarantine::Quarantine;
+pub use quarantine::{Batch, Quarantine};
 pub use service_ids::ServiceIds;
 pub use space::Space;
 pub use usage::Usage;
@@ -53,7 +53,9 @@ pub struct Ledger {
     backends6: Backends<Ip6>,
     services: ServiceIds,
     capacity: Capacity,
-    batch: u64,
+    batch: Batch,
+    /// The coarse clock.
+    second: u64,
 }
 
 impl Ledger {
@@ -70,13 +72,19 @@ impl Ledger {
             backends6: Backends::new(capacity.backends),
             services: ServiceIds::default(),
             capacity,
-            batch: 1,
+            batch: Batch { number: 1, second: 0 },
+            second: 0,
         }
     }
 
-    /// Begins a batch: what was freed two batches ago may be used again.
+    /// Tells the time, in seconds since any moment.
+    pub fn tick(&mut self, second: u64) {
+        self.second = self.second.max(second);
+    }
+
+    /// Begins a batch: what was freed two batches and a second ago may be used again.
     pub fn begin(&mut self) {
-        self.batch += 1;
+        self.batch = Batch { number: self.batch.number + 1, second: self.second };
         self.space.begin(self.batch);
         self.backends4.begin(self.batch);
         self.backends6.begin(self.batch);
@@ -193,7 +201,7 @@ impl Ledger {
 
     /// The current batch.
     #[must_use]
-    pub fn batch(&self) -> u64 {
+    pub fn batch(&self) -> Batch {
         self.batch
     }
 

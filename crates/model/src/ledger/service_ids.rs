@@ -1,6 +1,6 @@
 //! Service ids: one for each service port, kept for as long as the port is wanted or a row names it.
 
-use super::Ids;
+use super::{Batch, Ids};
 use crate::store::Family;
 use shunt_common::{Frontend, frontend_flag};
 use std::collections::HashMap;
@@ -44,7 +44,7 @@ impl ServiceIds {
     }
 
     /// The port that owned the id is gone; rows may still name it.
-    pub fn disown(&mut self, id: u32, batch: u64) {
+    pub fn disown(&mut self, id: u32, batch: Batch) {
         self.change(id, batch, |u| u.owned = false);
     }
 
@@ -57,7 +57,7 @@ impl ServiceIds {
     }
 
     /// One row less names the id.
-    pub fn unnamed(&mut self, family: Family, row: &Frontend, batch: u64) {
+    pub fn unnamed(&mut self, family: Family, row: &Frontend, batch: Batch) {
         self.change(row.service, batch, |u| {
             u.rows = u.rows.saturating_sub(1);
             u.limited[family as usize] = u.limited[family as usize].saturating_sub(limited(row));
@@ -78,7 +78,7 @@ impl ServiceIds {
     }
 
     /// One source range less names the id.
-    pub fn unranged(&mut self, id: u32, batch: u64) {
+    pub fn unranged(&mut self, id: u32, batch: Batch) {
         self.change(id, batch, |u| u.ranges = u.ranges.saturating_sub(1));
     }
 
@@ -90,7 +90,7 @@ impl ServiceIds {
         self.used.get_mut(&id)
     }
 
-    fn change(&mut self, id: u32, batch: u64, change: impl FnOnce(&mut Use)) {
+    fn change(&mut self, id: u32, batch: Batch, change: impl FnOnce(&mut Use)) {
         let Some(u) = self.used.get_mut(&id) else { return };
         change(u);
         if u.rows == 0 && u.ranges == 0 && !u.owned {
@@ -100,7 +100,7 @@ impl ServiceIds {
     }
 
     /// Frees what has rested long enough.
-    pub fn begin(&mut self, batch: u64) {
+    pub fn begin(&mut self, batch: Batch) {
         self.numbers.begin(batch);
     }
 

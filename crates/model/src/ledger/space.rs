@@ -1,6 +1,6 @@
 //! Ranges of pool slots: best fit, neighbours joined.
 
-use super::Quarantine;
+use super::{Batch, Quarantine};
 use shunt_common::Pool;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,12 +50,12 @@ impl Space {
     }
 
     /// Gives a range back in a batch.
-    pub fn give_back(&mut self, range: Pool, batch: u64) {
+    pub fn give_back(&mut self, range: Pool, batch: Batch) {
         self.resting.push(batch, range);
     }
 
     /// Frees what has rested long enough when a batch begins.
-    pub fn begin(&mut self, batch: u64) {
+    pub fn begin(&mut self, batch: Batch) {
         while let Some(range) = self.resting.pop(batch) {
             self.free(range);
         }
@@ -98,7 +98,7 @@ impl Space {
 
 #[cfg(test)]
 mod tests {
-    use super::Space;
+    use super::{Batch, Space};
     use proptest::prelude::*;
     use shunt_common::Pool;
 
@@ -108,10 +108,10 @@ mod tests {
         let ranges: Vec<Pool> = (0..5).map(|_| space.take(2).unwrap()).collect();
         assert_eq!(space.take(1), None);
         for i in [0, 2, 1, 4, 3] {
-            space.give_back(ranges[i], 0);
+            space.give_back(ranges[i], Batch::slow(0));
         }
         assert_eq!(space.take(1), None);
-        space.begin(2);
+        space.begin(Batch::slow(2));
         assert_eq!(space.take(10), Some(Pool { offset: 0, len: 10 }));
     }
 
@@ -132,9 +132,9 @@ mod tests {
             for (i, len) in lens.iter().enumerate() {
                 if keep >> (i % 64) & 1 == 0 && !held.is_empty() {
                     let gone = held.swap_remove(i % held.len());
-                    space.give_back(gone, i as u64);
+                    space.give_back(gone, Batch::slow(i as u64));
                 }
-                space.begin(i as u64);
+                space.begin(Batch::slow(i as u64));
                 if let Some(range) = space.take(*len) {
                     for other in &held {
                         prop_assert!(range.offset + range.len <= other.offset
@@ -145,9 +145,9 @@ mod tests {
             }
             prop_assert_eq!(space.taken(), held.iter().map(|r| r.len as usize).sum::<usize>());
             for range in held {
-                space.give_back(range, 100);
+                space.give_back(range, Batch::slow(100));
             }
-            space.begin(102);
+            space.begin(Batch::slow(102));
             prop_assert_eq!(space.take(200), Some(Pool { offset: 0, len: 200 }));
         }
     }

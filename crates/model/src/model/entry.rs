@@ -76,6 +76,13 @@ impl Slices {
         }
     }
 
+    /// Notes that a slice is still there.
+    pub fn seen(&mut self, key: &str, round: u32) {
+        if let Some(held) = self.0.iter_mut().find(|h| *h.key == *key) {
+            held.round = round;
+        }
+    }
+
     /// Holds these slices and no others; false when they are the same.
     pub fn replace(&mut self, slices: Vec<Slice>) -> bool {
         if self.0.iter().map(|h| &h.slice).eq(&slices) {

@@ -2,7 +2,7 @@
 
 use super::{Entry, Model, NodeCondition};
 use crate::objects::{EndpointSlice, Kind, Node, Service};
-use crate::snapshot::{NodeState, ServiceName, Slice, Spec, service_name, whose};
+use crate::snapshot::{NodeState, ServiceName, Slice, Spec, pod_name, service_name, whose};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -98,6 +98,29 @@ impl Model {
         let round = &mut self.rounds[kind as usize];
         round.current += 1;
         round.node_seen = false;
+    }
+
+    /// An object is in the list and cannot be read: what is known of it outlives the list.
+    pub fn seen(&mut self, kind: Kind, namespace: &str, name: &str) {
+        let round = self.rounds[kind as usize].current;
+        let key = format!("{namespace}/{name}");
+        match kind {
+            Kind::Service => self.seen_entry(&key, round),
+            Kind::Pod => self.seen_entry(&pod_name(namespace, name), round),
+            Kind::EndpointSlice => {
+                let owner = self.slice_owner.get(key.as_str());
+                if let Some(entry) = owner.and_then(|owner| self.services.get_mut(owner)) {
+                    entry.slices.seen(&key, round);
+                }
+            }
+            Kind::Node => self.rounds[kind as usize].node_seen |= name == self.options.node_name,
+        }
+    }
+
+    fn seen_entry(&mut self, name: &str, round: u32) {
+        if let Some(entry) = self.services.get_mut(name) {
+            entry.round = round;
+        }
     }
 
     /// A full list of a kind is complete: what it did not have is gone.

@@ -176,6 +176,12 @@ impl Model {
         self.loose = services.map(|key| (key, None)).collect();
     }
 
+    /// Tells the time, in whole seconds since any moment: the model has no clock. Call it before [`Self::reconcile`]. Ids and
+    /// slots that were freed are used again only when the clock has moved on, since packets may still be reading them.
+    pub fn tick(&mut self, second: u64) {
+        self.ledger.tick(second);
+    }
+
     /// Whether every kind has been listed once.
     #[must_use]
     pub fn is_synced(&self) -> bool {

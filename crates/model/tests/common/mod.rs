@@ -71,6 +71,8 @@ pub struct Cluster {
     pub loopback: bool,
     pub model: Model,
     pub store: Faulty<MemoryStore>,
+    /// The coarse clock, seconds.
+    pub clock: u64,
 }
 
 impl Cluster {
@@ -81,8 +83,15 @@ impl Cluster {
     pub fn with_capacity(options: Options, capacity: Capacity) -> Self {
         let model = Model::new(options.clone(), capacity);
         let store = Faulty::new(MemoryStore::checked(capacity), 0, 0);
-        let mut cluster =
-            Self { objects: BTreeMap::new(), options, node_ports: None, loopback: false, model, store };
+        let mut cluster = Self {
+            objects: BTreeMap::new(),
+            options,
+            node_ports: None,
+            loopback: false,
+            model,
+            store,
+            clock: 0,
+        };
         cluster.relist();
         cluster
     }
@@ -137,16 +146,23 @@ impl Cluster {
         self.model.restore(&self.store.dump().unwrap());
     }
 
+    /// Reconciles after some time.
+    pub fn reconcile(&mut self) -> Report {
+        self.clock += 2;
+        self.model.tick(self.clock);
+        self.model.reconcile(&mut self.store)
+    }
+
     /// Reconciles until nothing is left to do, retrying what fails. Returns the first report.
     pub fn settle(&mut self) -> Report {
-        let first = self.model.reconcile(&mut self.store);
+        let first = self.reconcile();
         let mut report = first.clone();
         for _ in 0..200 {
             if report.retries_due == 0 && report.removals_due == 0 && !self.model.has_work() {
                 return first;
             }
             self.model.retry_pending();
-            report = self.model.reconcile(&mut self.store);
+            report = self.reconcile();
         }
         first
     }

@@ -2,6 +2,7 @@
 
 use super::Agent;
 use crate::server::api::{Attached, Counts, Failure, Source, Status, Sync};
+use shunt_model::NodeCondition;
 use std::collections::BTreeMap;
 
 /// Keys whose values `status` shows.
@@ -66,7 +67,7 @@ impl Agent {
             waiting: self.model.waiting().iter().map(|k| k.name().into()).collect(),
             settled: self.progress.synced && self.progress.failed.is_empty() && !self.model.has_work(),
             last: self.progress.last,
-            failed: self.progress.failed.clone(),
+            failed: self.progress.failures().collect(),
         }
     }
 
@@ -97,7 +98,11 @@ impl Agent {
         for (kind, error) in &self.down {
             add("source", format!("{}: {error}", kind.name()));
         }
-        self.progress.failed.iter().for_each(|f| add("sync", f.clone()));
+        let manifests = self.config.path("manifests").is_some();
+        if let Some(error) = no_node(&self.config.node_name, self.model.node_condition(), manifests) {
+            add("source", error);
+        }
+        self.progress.failures().for_each(|f| add("sync", f));
         for (name, error) in self.interfaces.failed.values() {
             add("devices", format!("{name}: {error}"));
         }
@@ -130,5 +135,33 @@ impl Agent {
         self.metrics.problems.set(number(self.model.problems().len() + sources + ports));
         self.programming.gauges(self.model.changes(), &self.families(), &self.metrics.kube_proxy);
         self.metrics.watches_down.set(number(self.down.len()));
+    }
+}
+
+/// With an API server every node has its object; manifests need not have one.
+fn no_node(name: &str, condition: NodeCondition, manifests: bool) -> Option<String> {
+    (condition == NodeCondition::Unknown && !manifests).then(|| {
+        format!(
+            "no Node named {name}: no endpoint counts as local and health checks fail; set --node-name to the              name that `kubectl get nodes` shows"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_name_that_the_api_does_not_know_is_an_error_that_names_it_and_the_flag() {
+        let error = no_node("n7", NodeCondition::Unknown, false).unwrap();
+        assert!(error.contains("no Node named n7") && error.contains("--node-name"), "{error}");
+        for (condition, manifests) in [
+            (NodeCondition::Unknown, true),
+            (NodeCondition::Starting, false),
+            (NodeCondition::Eligible, false),
+            (NodeCondition::Deleting, false),
+        ] {
+            assert_eq!(no_node("n7", condition, manifests), None, "{condition:?}");
+        }
     }
 }

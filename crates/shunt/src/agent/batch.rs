@@ -3,6 +3,7 @@
 use super::{Agent, Events};
 use crate::sources::{Event, Object};
 use shunt_model::objects::{Kind, Node};
+use shunt_model::{Model, NodeCondition};
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -37,6 +38,7 @@ impl Agent {
             Event::ListBegins(kind) => self.model.begin_replace(kind),
             Event::ListEnds(kind) => {
                 self.model.end_replace(kind);
+                self.forget_node(kind);
                 self.progress.listed = true;
                 tracing::debug!(kind = kind.name(), "list complete");
                 // Problems of objects that a sync does not look at.
@@ -52,14 +54,13 @@ impl Agent {
             }
             Event::Apply(Object::Node(node)) => self.apply_node(&node),
             Event::Apply(Object::Pod(pod)) => self.model.apply_pod(&pod),
+            Event::Seen(kind, namespace, name) => self.model.seen(kind, &namespace, &name),
             Event::Delete(Kind::Service, namespace, name) => self.model.delete_service(&namespace, &name),
             Event::Delete(Kind::EndpointSlice, namespace, name) => self.model.delete_slice(&namespace, &name),
             Event::Delete(Kind::Pod, namespace, name) => self.model.delete_pod(&namespace, &name),
             Event::Delete(Kind::Node, _, name) => {
                 self.model.delete_node(&name);
-                if name == self.config.node_name {
-                    self.set_node_ips(Vec::new());
-                }
+                self.forget_node(Kind::Node);
             }
             Event::Problems { about, problems } => self.source_problems(about, problems),
             Event::Connection(kind, state) => self.connection(kind, state),
@@ -75,6 +76,13 @@ impl Agent {
             self.set_node_ips(internal.filter_map(|a| a.address.parse().ok()).collect());
         }
         self.model.apply_node(node);
+    }
+
+    /// Without a Node object the interfaces tell the node's addresses; the model has forgotten the object's.
+    fn forget_node(&mut self, kind: Kind) {
+        if node_is_gone(kind, &self.model) {
+            self.set_node_ips(Vec::new());
+        }
     }
 
     fn set_node_ips(&mut self, addresses: Vec<IpAddr>) {
@@ -129,6 +137,11 @@ impl Agent {
     }
 }
 
+/// Whether this node's object is not among the Nodes, after news of a kind.
+fn node_is_gone(kind: Kind, model: &Model) -> bool {
+    kind == Kind::Node && model.node_condition() == NodeCondition::Unknown
+}
+
 /// `bindAddress` stands in for the Node's addresses of its family, and comes first.
 fn with_own(mut addresses: Vec<IpAddr>, own: Option<IpAddr>) -> Vec<IpAddr> {
     if let Some(own) = own {
@@ -151,5 +164,21 @@ mod tests {
         assert_eq!(own("10.0.0.1"), all(&["10.0.0.1", "fd00::1"]));
         assert_eq!(own("fd00::9"), all(&["fd00::9", "192.0.2.1", "192.0.2.2"]));
         assert_eq!(with_own(Vec::new(), "10.0.0.1".parse().ok()), all(&["10.0.0.1"]));
+    }
+
+    #[test]
+    fn a_list_without_this_nodes_object_is_as_good_as_its_deletion() {
+        let capacity = shunt_model::store::Capacity { backends: 1, slots: 1, frontends: 1, ranges: 1 };
+        let mut model = Model::new(shunt_model::Options::new("n1"), capacity);
+        let node: Node = serde_json::from_str(r#"{"metadata":{"name":"n1"}}"#).unwrap();
+        model.replace_nodes([&node]);
+        assert!(!node_is_gone(Kind::Node, &model));
+        model.begin_replace(Kind::Node);
+        assert!(!node_is_gone(Kind::Node, &model), "not before the list is complete");
+        model.end_replace(Kind::Node);
+        assert!(node_is_gone(Kind::Node, &model) && !node_is_gone(Kind::Service, &model));
+        model.apply_node(&node);
+        model.delete_node("n1");
+        assert!(node_is_gone(Kind::Node, &model));
     }
 }

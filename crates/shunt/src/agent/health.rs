@@ -10,7 +10,11 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use shunt_model::NodeCondition;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+
+/// How often the loop goes round when nothing happens, and the least time between two beats.
+pub(super) const BEAT: Duration = Duration::from_secs(5);
 
 /// While starting up.
 pub(super) fn first(config: &Config) -> Condition {
@@ -24,7 +28,10 @@ impl Agent {
         let node = self.model.node_condition();
         let manifests = self.config.path("manifests").is_some();
         self.condition.send_if_modified(|now| {
-            let new = condition(now, &self.progress, node, manifests);
+            let new = Condition {
+                beat: beat(now.beat, Instant::now()),
+                ..condition(now, &self.progress, node, manifests)
+            };
             std::mem::replace(now, new) != new
         });
     }
@@ -37,6 +44,11 @@ impl Agent {
             self.health_ports.set_addresses(self.model.node_port_addresses());
         }
     }
+}
+
+/// The loop went round; a fresh beat stands, so that a busy loop does not publish each round.
+fn beat(last: Option<Instant>, now: Instant) -> Option<Instant> {
+    last.filter(|last| now.saturating_duration_since(*last) < BEAT).or(Some(now))
 }
 
 /// The condition that follows from how far the maps are and what the Node object says.
@@ -97,7 +109,6 @@ fn reference(clash: &Clash) -> ObjectReference {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
     fn of(progress: &Progress, node: NodeCondition, manifests: bool) -> Condition {
         condition(&Condition::default(), progress, node, manifests)
@@ -112,6 +123,14 @@ mod tests {
         progress.synced = true;
         let then = of(&progress, NodeCondition::Starting, false);
         assert_eq!((then.queued, then.last_updated), (Some(now), Timestamp::from_second(7).ok()));
+    }
+
+    #[test]
+    fn each_round_of_the_loop_is_a_beat_but_not_more_than_one_in_a_few_seconds() {
+        let now = Instant::now();
+        assert_eq!(beat(None, now), Some(now));
+        assert_eq!(beat(Some(now), now + BEAT / 2), Some(now));
+        assert_eq!(beat(Some(now), now + BEAT), Some(now + BEAT));
     }
 
     #[test]

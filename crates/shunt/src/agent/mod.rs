@@ -89,6 +89,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     let (mut agent, mut ended) = startup::start(config, net, metrics, condition, client)?;
     agent.apply_interfaces();
     let mut verify = interval_at(tokio::time::Instant::now() + VERIFY, VERIFY);
+    let mut beat = interval_at(tokio::time::Instant::now(), health::BEAT);
     loop {
         tokio::select! {
             _ = stop.recv() => break,
@@ -101,6 +102,7 @@ pub async fn run(config: Config) -> Result<(), String> {
             Some(repair) = ended.recv() => agent.sockets_ended(repair),
             () = sleep_until(agent.interfaces.retry_at.into()) => agent.apply_interfaces(),
             _ = verify.tick() => agent.verify(),
+            _ = beat.tick() => {}
         }
         agent.publish_condition();
     }

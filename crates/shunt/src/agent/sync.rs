@@ -1,7 +1,9 @@
 //! Bringing the maps to what is asked for, and trying again what failed.
 
 use super::{Agent, never, programming};
-use shunt_model::{MapStore, Report};
+use shunt_model::store::MapError;
+use shunt_model::{Failure, MapStore, Report};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Packets may still read what was unlinked a moment ago.
@@ -18,8 +20,8 @@ pub(super) struct Progress {
     pub(super) queued: Option<Instant>,
     /// Unix time of the last sync, seconds.
     pub(super) last: u64,
-    /// What the last sync failed to write.
-    pub(super) failed: Vec<String>,
+    /// What could not be written and waits for its retry, by object.
+    pub(super) failed: BTreeMap<String, Failed>,
     /// A full list has been taken in since memory was last given back.
     pub(super) listed: bool,
     removals_at: Option<Instant>,
@@ -27,7 +29,26 @@ pub(super) struct Progress {
     retries: u32,
 }
 
+/// A write that failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Failed {
+    error: String,
+    /// For want of room, which somebody's services have used up: the proxy does what it can.
+    full: bool,
+}
+
+impl Failed {
+    fn new(failure: &Failure) -> Self {
+        Self { error: failure.error.to_string(), full: matches!(failure.error, MapError::Full { .. }) }
+    }
+}
+
 impl Progress {
+    /// What could not be written, a line for each object.
+    pub(super) fn failures(&self) -> impl Iterator<Item = String> {
+        self.failed.iter().map(|(object, failed)| format!("{object}: {}", failed.error))
+    }
+
     /// When the next sync is due without an event.
     pub(super) fn next(&self) -> Instant {
         [self.removals_at, self.retry_at].into_iter().flatten().min().unwrap_or_else(never)
@@ -36,18 +57,30 @@ impl Progress {
     fn finish(&mut self, report: &Report) {
         let now = Instant::now();
         self.removals_at = (report.removals_due > 0).then(|| now + REMOVALS);
-        let failed = report.failed.iter().map(|f| format!("{}: {}", f.object, f.error));
+        // No retry is set for later: all that had failed was tried.
         if self.retry_at.is_none() {
             self.failed.clear();
         }
         // What waits for its retry has not been tried this time: it is as wrong as before.
-        self.failed.extend(failed);
-        if !report.failed.is_empty() {
+        for failure in &report.failed {
+            let failed = Failed::new(failure);
+            // Of two failures of a service the kernel's is the graver.
+            let known = self.failed.entry(failure.object.clone()).or_insert_with(|| failed.clone());
+            if known.full || !failed.full {
+                *known = failed;
+            }
+        }
+        if report.failed.is_empty() && self.retry_at.is_none() {
+            self.retries = 0;
+        } else if self.retry_at.is_none() {
             let delay = FIRST_RETRY.saturating_mul(1 << self.retries.min(16)).min(LAST_RETRY);
             self.retries += 1;
+            // One that is set already stays: a service that changes often and fails each time must not put off the others.
             self.retry_at = Some(now + delay);
-        } else if self.retry_at.is_none() {
-            self.retries = 0;
+        }
+        // A full map is one tenant's fault, and no reason for load balancers to leave a node, nor for its restart: the next
+        // node is as full.
+        if self.failed.values().all(|f| f.full) {
             self.queued = None;
         }
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -63,6 +96,7 @@ impl Agent {
             self.progress.retry_at = None;
             self.model.retry_pending();
         }
+        self.model.tick(self.started.elapsed().as_secs());
         let report = self.model.reconcile(&mut self.store);
         if !report.waiting.is_empty() {
             return;
@@ -141,11 +175,9 @@ impl Agent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shunt_model::Failure;
-    use shunt_model::store::MapError;
 
     fn report(failed: usize, removals_due: usize) -> Report {
-        let error = MapError::Full { map: "frontends4", max: 1, key: "bpf.lbMapMax" };
+        let error = MapError::Kernel { map: "frontends4", what: "writing", error: "ENOMEM".into() };
         let failure = Failure { object: "Service a/b".into(), error };
         Report { failed: vec![failure; failed], removals_due, ..Report::default() }
     }
@@ -174,5 +206,34 @@ mod tests {
         assert!(wait <= LAST_RETRY && wait > LAST_RETRY / 2, "{wait:?}");
         progress.finish(&report(0, 3));
         assert!(progress.next() <= Instant::now() + REMOVALS);
+    }
+
+    #[test]
+    fn a_service_that_fails_again_and_again_neither_puts_off_the_retry_of_others_nor_fills_the_list() {
+        let mut progress = Progress::default();
+        progress.finish(&report(1, 0));
+        let due = progress.next();
+        for _ in 0..100 {
+            progress.finish(&report(1, 0));
+        }
+        assert_eq!(progress.next(), due);
+        assert_eq!(progress.retries, 1, "none of these was a retry");
+        assert_eq!(progress.failures().count(), 1);
+    }
+
+    #[test]
+    fn a_full_map_is_told_and_tried_again_and_no_update_waits_for_it() {
+        let error = MapError::Full { map: "frontends4", max: 1, key: "bpf.lbMapMax" };
+        let failure = Failure { object: "Service a/big".into(), error };
+        let mut progress = Progress { queued: Some(Instant::now()), ..Progress::default() };
+        progress.finish(&Report { failed: vec![failure.clone()], ..Report::default() });
+        assert_eq!(progress.queued, None);
+        assert_eq!(progress.failures().count(), 1);
+        assert!(progress.retry_at.is_some());
+        progress.queued = Some(Instant::now());
+        let mut both = report(1, 0);
+        both.failed.push(failure);
+        progress.finish(&both);
+        assert!(progress.queued.is_some(), "what the kernel refuses is another matter");
     }
 }

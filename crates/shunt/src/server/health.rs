@@ -31,15 +31,18 @@ pub(super) fn router(condition: watch::Receiver<Condition>, metrics: Arc<Metrics
 
 async fn healthz(State(health): State<Health>) -> impl IntoResponse {
     let condition = *health.condition.borrow();
-    let (status, body) = answer(&condition, Some(condition.eligible), Instant::now(), Timestamp::now());
+    let healthy = condition.healthy(Instant::now());
+    let (status, body) = answer(&condition, Some(condition.eligible), healthy, Timestamp::now());
     health.metrics.kube_proxy.healthz.get_or_create(&[("code", code(status))]).inc();
     (status, HEADERS, body)
 }
 
-/// Without the node's rule: a node that the autoscaler drains is no reason to restart the agent.
+/// Whether a restart would help. One would not where the autoscaler drains the node, nor where a map is full or the kernel
+/// refuses a write: the next agent finds the same.
 async fn livez(State(health): State<Health>) -> impl IntoResponse {
     let condition = *health.condition.borrow();
-    let (status, body) = answer(&condition, None, Instant::now(), Timestamp::now());
+    let alive = condition.alive(Instant::now());
+    let (status, body) = answer(&condition, None, alive, Timestamp::now());
     health.metrics.kube_proxy.livez.get_or_create(&[("code", code(status))]).inc();
     (status, HEADERS, body)
 }
@@ -71,10 +74,9 @@ struct Family {
 fn answer(
     condition: &Condition,
     node_eligible: Option<bool>,
-    now: Instant,
+    healthy: bool,
     clock: Timestamp,
 ) -> (StatusCode, String) {
-    let healthy = condition.healthy(now);
     let good = healthy && node_eligible != Some(false);
     let names = ["IPv4", "IPv6"].into_iter().zip(condition.families).filter(|(_, handled)| *handled);
     let body = Body {

@@ -13,8 +13,12 @@ fn late() -> Condition {
     Condition { queued: Instant::now().checked_sub(Duration::from_secs(61)), ..condition() }
 }
 
+fn hung() -> Condition {
+    Condition { beat: Instant::now().checked_sub(Duration::from_secs(61)), ..condition() }
+}
+
 fn asked(condition: Condition, node: Option<bool>) -> (u16, String) {
-    let (status, body) = answer(&condition, node, Instant::now(), NOW.parse().unwrap());
+    let (status, body) = answer(&condition, node, condition.healthy(Instant::now()), NOW.parse().unwrap());
     (status.as_u16(), body)
 }
 
@@ -59,7 +63,8 @@ async fn healthz_and_livez_answer_over_http_as_kube_proxy_does_and_count_their_c
     for (now, healthz, livez) in [
         (condition(), 200, 200),
         (Condition { eligible: false, ..condition() }, 503, 200),
-        (late(), 503, 503),
+        (late(), 503, 200),
+        (hung(), 503, 503),
         (Condition::default(), 200, 200),
     ] {
         sender.send(now).unwrap();
@@ -77,6 +82,6 @@ async fn healthz_and_livez_answer_over_http_as_kube_proxy_does_and_count_their_c
         family.get_or_create(&[("code", code)]).get()
     };
     let codes = ["200", "503"];
-    assert_eq!(codes.map(|c| count(&metrics.kube_proxy.healthz, c)), [2, 2]);
-    assert_eq!(codes.map(|c| count(&metrics.kube_proxy.livez, c)), [3, 1]);
+    assert_eq!(codes.map(|c| count(&metrics.kube_proxy.healthz, c)), [2, 3]);
+    assert_eq!(codes.map(|c| count(&metrics.kube_proxy.livez, c)), [4, 1]);
 }

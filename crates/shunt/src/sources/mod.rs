@@ -26,6 +26,8 @@ pub enum Event {
     ListBegins(Kind),
     /// An object is there, new or changed.
     Apply(Object),
+    /// An object is there and cannot be read: what is known of it holds. Kind, namespace, name.
+    Seen(Kind, String, String),
     /// An object is gone: kind, namespace, name.
     Delete(Kind, String, String),
     /// The full list of a kind is complete.

@@ -3,6 +3,7 @@
 mod answered;
 mod backoff;
 mod client;
+mod malformed;
 mod object;
 
 pub use client::{Access, connect, url};
@@ -13,9 +14,8 @@ use futures::{StreamExt, TryStreamExt};
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource};
+use malformed::Malformed;
 use object::{Body, Nodes, Pods, Services, Slices, Watched};
-use shunt_model::Problem;
-use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -63,7 +63,7 @@ where
     let answered = Arc::new(Notify::new());
     let api: Api<Watched<B>> = Api::all(answered::telling(client, answered.clone()));
     let mut stream = watcher::watcher(api, config).backoff(Soon::default()).boxed();
-    let (mut down, mut malformed) = (false, HashSet::new());
+    let (mut down, mut malformed) = (false, Malformed::default());
     loop {
         let mut said = Vec::new();
         tokio::select! {
@@ -96,39 +96,36 @@ where
 }
 
 /// A watcher's event in our words.
-fn translate<B: Body>(event: watcher::Event<Watched<B>>, malformed: &mut HashSet<String>) -> Vec<Event> {
+fn translate<B: Body>(event: watcher::Event<Watched<B>>, malformed: &mut Malformed) -> Vec<Event> {
     match event {
-        watcher::Event::Init => vec![Event::ListBegins(B::KIND)],
-        watcher::Event::InitDone => vec![Event::ListEnds(B::KIND), Event::Connection(B::KIND, Ok(()))],
+        watcher::Event::Init => {
+            malformed.list_begins();
+            vec![Event::ListBegins(B::KIND)]
+        }
+        watcher::Event::InitDone => {
+            let mut said = vec![Event::ListEnds(B::KIND), Event::Connection(B::KIND, Ok(()))];
+            said.extend(malformed.list_ends());
+            said
+        }
         watcher::Event::InitApply(object) | watcher::Event::Apply(object) => applied(object, malformed),
         watcher::Event::Delete(object) => {
             let (namespace, name) = object.name();
-            let about = object.about();
-            let said_before = malformed.remove(&about);
-            let clear = said_before.then(|| Event::Problems { about, problems: Vec::new() });
-            std::iter::once(Event::Delete(B::KIND, namespace, name)).chain(clear).collect()
+            let over = malformed.over(object.about());
+            std::iter::once(Event::Delete(B::KIND, namespace, name)).chain(over).collect()
         }
     }
 }
 
 /// A malformed object is a problem of its own; what is known of it stays.
-fn applied<B: Body>(object: Watched<B>, malformed: &mut HashSet<String>) -> Vec<Event> {
-    let about = object.about();
+fn applied<B: Body>(object: Watched<B>, malformed: &mut Malformed) -> Vec<Event> {
+    let (about, (namespace, name)) = (object.about(), object.name());
     match object.body {
         Ok(body) => {
-            let said_before = malformed.remove(&about);
-            let clear = said_before.then(|| Event::Problems { about, problems: Vec::new() });
-            std::iter::once(Event::Apply(body.into_object())).chain(clear).collect()
+            let over = malformed.over(about);
+            std::iter::once(Event::Apply(body.into_object())).chain(over).collect()
         }
-        Err(what) => {
-            let problem = Problem {
-                object: about.clone(),
-                what: format!("malformed: {what}"),
-                todo: "correct the field; until then the object's last good state is served".into(),
-            };
-            malformed.insert(about.clone());
-            vec![Event::Problems { about, problems: vec![problem] }]
-        }
+        // The end of a list takes what was not in it for gone.
+        Err(what) => vec![Event::Seen(B::KIND, namespace, name), malformed.is(about, &what)],
     }
 }
 

@@ -93,6 +93,7 @@ async fn told(events: &mut mpsc::Receiver<Event>, count: usize) -> Vec<String> {
             Event::ListBegins(Kind::Service) => Some("begin".into()),
             Event::ListEnds(Kind::Service) => Some("end".into()),
             Event::Apply(Object::Service(s)) => Some(format!("+{}", s.metadata.key())),
+            Event::Seen(Kind::Service, namespace, name) => Some(format!("={namespace}/{name}")),
             Event::Delete(Kind::Service, namespace, name) => Some(format!("-{namespace}/{name}")),
             Event::Problems { about, problems } => Some(format!("{about}: {} problems", problems.len())),
             Event::Connection(Kind::Service, Err(_)) => Some("down".into()),
@@ -120,14 +121,16 @@ async fn a_malformed_object_is_told_and_the_watch_goes_on() {
     let client = api.clone().serve().await;
     let task = tokio::spawn(watch_n1(client, sender));
     assert_eq!(
-        told(&mut events, 8).await,
+        told(&mut events, 10).await,
         [
             "begin",
             "+shop/a",
+            "=shop/b",
             "Service shop/b: 1 problems",
             "end",
             "+shop/b",
             "Service shop/b: 0 problems",
+            "=shop/c",
             "Service shop/c: 1 problems",
             "-shop/a"
         ]
@@ -167,6 +170,25 @@ async fn a_watch_that_ends_resumes_at_its_bookmark_and_one_too_old_lists_again()
         asked.iter().filter_map(|q| q.get("resourceVersion").map(String::as_str)).collect();
     assert_eq!(versions, ["5", "9", "20"]);
     drop(asked);
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_malformed_object_that_is_gone_by_the_next_list_is_no_problem_any_more() {
+    let api = Api::default();
+    let malformed = |names: &[&str]| names.iter().map(|n| service(n, "1", "{}")).collect::<Vec<_>>();
+    api.lists.lock().unwrap().extend([list("5", &malformed(&["a", "b"])), list("9", &malformed(&["b"]))]);
+    let gone = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old","reason":"Expired","code":410}"#;
+    api.watches.lock().unwrap().extend([event("ERROR", gone), String::new()]);
+    let (sender, mut events) = mpsc::channel(64);
+    let client = api.clone().serve().await;
+    let task = tokio::spawn(watch_n1(client, sender));
+    let words = told(&mut events, 11).await;
+    assert_eq!(
+        words[6..],
+        ["begin", "=shop/b", "Service shop/b: 1 problems", "end", "Service shop/a: 0 problems"],
+        "{words:?}"
+    );
     task.abort();
 }
 
