@@ -230,3 +230,18 @@ fn source_ranges_hold_for_all_kinds_from_outside_only_when_asked_for() {
         }
     }
 }
+
+#[test]
+fn addresses_from_outside_of_a_family_that_the_service_lacks_are_skipped_without_a_word() {
+    let mut cluster = Cluster::new(Options::new(NODE));
+    let text = "kind: Service\nmetadata: {name: web}\nspec: {type: LoadBalancer, clusterIP: 10.96.0.10, ports: [{port: 80}], \
+                externalIPs: [198.51.100.1, '2001:db8::1']}\n\
+                status: {loadBalancer: {ingress: [{ip: 198.51.100.2}, {ip: '2001:db8::2'}]}}";
+    Object::read(text).into_iter().for_each(|o| cluster.apply(o));
+    cluster.settle();
+    let actual = cluster.store.dump().unwrap();
+    let on_port = actual.frontends.keys().filter(|key| key.port() == 80);
+    assert!(on_port.clone().all(|key| key.family() == shunt_model::store::Family::V4));
+    assert_eq!(on_port.count(), 3);
+    assert_eq!(cluster.model.problems(), []);
+}
