@@ -165,14 +165,16 @@ fn k8s_service_proxy_name_serves_the_services_that_ask_for_that_proxy_and_no_oth
 
 #[test]
 fn forwarding_mode_and_algorithm_are_in_the_row_when_they_are_known() {
-    for (annotations, want) in [
-        ("", (0, 0)),
-        ("service.cilium.io/forwarding-mode: snat, service.cilium.io/lb-algorithm: random", (0, 0)),
-        ("shunt.io/forwarding-mode: dsr", (1, 0)),
-        ("shunt.io/lb-algorithm: maglev", (0, 1)),
+    for (annotations, want, acted_on) in [
+        ("", (0, 0), true),
+        ("service.cilium.io/forwarding-mode: snat, service.cilium.io/lb-algorithm: random", (0, 0), true),
+        ("shunt.io/forwarding-mode: dsr", (1, 0), false),
+        ("shunt.io/lb-algorithm: maglev", (0, 1), false),
     ] {
         let (row, problems) = row(annotations, "");
-        assert_eq!(((row.mode, row.algorithm), problems), (want, vec![]), "{annotations}");
+        assert_eq!((row.mode, row.algorithm), want, "{annotations}");
+        assert_eq!(problems.is_empty(), acted_on, "{annotations}: {problems:?}");
+        assert!(problems.iter().all(|p| p.contains("not acted on by this version")), "{problems:?}");
     }
     let (unknown, problems) = row("shunt.io/forwarding-mode: carrier-pigeon", "");
     assert_eq!(unknown.mode, 0);
@@ -227,4 +229,19 @@ fn source_ranges_hold_for_all_kinds_from_outside_only_when_asked_for() {
             assert_eq!(row.flags & NODE_ALLOWED != 0, limited, "{key:?}: the node is in the range");
         }
     }
+}
+
+#[test]
+fn addresses_from_outside_of_a_family_that_the_service_lacks_are_skipped_without_a_word() {
+    let mut cluster = Cluster::new(Options::new(NODE));
+    let text = "kind: Service\nmetadata: {name: web}\nspec: {type: LoadBalancer, clusterIP: 10.96.0.10, ports: [{port: 80}], \
+                externalIPs: [198.51.100.1, '2001:db8::1']}\n\
+                status: {loadBalancer: {ingress: [{ip: 198.51.100.2}, {ip: '2001:db8::2'}]}}";
+    Object::read(text).into_iter().for_each(|o| cluster.apply(o));
+    cluster.settle();
+    let actual = cluster.store.dump().unwrap();
+    let on_port = actual.frontends.keys().filter(|key| key.port() == 80);
+    assert!(on_port.clone().all(|key| key.family() == shunt_model::store::Family::V4));
+    assert_eq!(on_port.count(), 3);
+    assert_eq!(cluster.model.problems(), []);
 }

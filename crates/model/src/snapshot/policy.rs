@@ -61,7 +61,13 @@ impl Policy {
 fn one_of(read: &mut Reader, service: &objects::Service, annotation: &str, words: &[&str]) -> u8 {
     let Some((key, value)) = service.metadata.ours(annotation) else { return 0 };
     match words.iter().position(|w| *w == value) {
-        Some(index) => index as u8,
+        Some(0) => 0,
+        // The row has it, for programs to come; none looks at it yet.
+        Some(index) => {
+            let what = format!("annotation {key}: {value:?} is stored; not acted on by this version");
+            read.problem(what, &format!("remove it or set {}, which is what holds meanwhile", words[0]));
+            index as u8
+        }
         None => {
             let what = format!("annotation {key}: {value:?} is unknown");
             read.problem(what, &format!("use {}; the cluster's own is taken", words.join(" or ")));

@@ -69,14 +69,19 @@ impl Spec {
         }
         let mut read = Reader::new(Kind::Service, service.metadata.key());
         let cluster_ips = read.cluster_ips(spec);
-        let vips = read.vips(service, kind);
+        let mut vips = read.vips(service, kind);
+        // A family without a ClusterIP is none of the service's, and has no endpoints: kube-proxy skips such addresses too.
+        let serves = |addr| cluster_ips.iter().any(|ip| Family::of(*ip) == Family::of(addr));
+        if !cluster_ips.is_empty() {
+            vips.retain(|vip| serves(vip.addr));
+        }
         let policy = Policy::new(service, &mut read);
         let health_port = read.health_port(spec, kind);
         let ports = read.ports(spec, matches!(kind, "NodePort" | "LoadBalancer"), words);
         Some(Self {
             created: service.metadata.creation_timestamp.as_deref().map(Into::into),
             cluster_ips,
-            vips,
+            vips: vips.into(),
             ports,
             hosts: None,
             policy,
@@ -141,7 +146,7 @@ impl Reader {
         found.into()
     }
 
-    fn vips(&mut self, service: &objects::Service, kind: &str) -> Box<[Vip]> {
+    fn vips(&mut self, service: &objects::Service, kind: &str) -> Vec<Vip> {
         let mut vips: Vec<Vip> = Vec::new();
         let mut add = |addr: Option<IpAddr>, load_balancer| {
             if let Some(addr) = addr.filter(|a| vips.iter().all(|v| v.addr != *a)) {
@@ -158,7 +163,7 @@ impl Reader {
         for ip in service.spec.external_ips.as_deref().unwrap_or_default() {
             add(self.address("spec.externalIPs", ip), false);
         }
-        vips.into()
+        vips
     }
 
     fn ports(&mut self, spec: &objects::ServiceSpec, node_ports: bool, words: &mut Words) -> Box<[PortSpec]> {

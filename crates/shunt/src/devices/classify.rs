@@ -51,16 +51,21 @@ pub struct Classified {
     pub unsupported: Vec<String>,
 }
 
+/// Where kube-proxy, in its IPVS mode, puts every service's address; what it left there is nobody's own address.
+const IPVS: &str = "kube-ipvs0";
+
 /// Finds devices and pod interfaces; `node` are the addresses that the Node object names, if there is one.
 #[must_use]
 pub fn classify(state: &NetState, patterns: &Patterns, node: &[IpAddr]) -> Classified {
     let mut found = Classified::default();
     for (index, link) in &state.links {
         let addresses = state.addresses.get(index).map_or(&[][..], Vec::as_slice);
-        let globals = addresses.iter().filter(|a| a.global);
+        let globals = addresses.iter().filter(|a| a.global && link.name != IPVS);
         found.addresses.extend(globals.map(|a| a.addr));
         let view = View { link, addresses, default_route: has_default_route(state, *index), node };
-        if link.kind != LinkKind::Loopback && patterns.says(&link.name).unwrap_or_else(|| view.is_device()) {
+        if link.kind != LinkKind::Loopback
+            && patterns.says(&link.name).unwrap_or_else(|| view.is_device(state))
+        {
             match view.device() {
                 device if device.ethernet => _ = found.devices.insert(*index, device),
                 // A private network beside the cluster's is nobody's loss.
@@ -85,9 +90,10 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    fn is_device(&self) -> bool {
-        // What is part of a bridge or bond hands its packets to it.
-        if self.link.controller.is_some() {
+    fn is_device(&self, state: &NetState) -> bool {
+        // What is part of a bridge or bond hands its packets to it; a VRF is only a choice of routes.
+        let vrf = |index| state.links.get(&index).is_some_and(|l| l.kind == LinkKind::Vrf);
+        if self.link.controller.is_some_and(|index| !vrf(index)) || self.link.kind == LinkKind::Vrf {
             return false;
         }
         if self.default_route || self.addresses.iter().any(|a| self.node.contains(&a.addr)) {
@@ -100,7 +106,7 @@ impl View<'_> {
             // Some CNIs put the pods' gateway on each veth, as a single address.
             LinkKind::Veth(_) => has_subnet,
             // A CNI's or container engine's bridge carries the pods' gateway.
-            LinkKind::Bridge | LinkKind::Dummy | LinkKind::Loopback => false,
+            LinkKind::Bridge | LinkKind::Dummy | LinkKind::Vrf | LinkKind::Loopback => false,
         }
     }
 
@@ -231,6 +237,33 @@ mod tests {
         ];
         let found = classify(&state(&rows, &[(0, 3)]), &Patterns::default(), &[]);
         assert_eq!(names(&found), (vec!["br0"], vec![]));
+    }
+
+    #[test]
+    fn a_nic_in_a_vrf_is_a_device_and_the_vrf_is_none() {
+        let rows = [
+            (2, "eth0", LinkKind::Plain, None, &["192.0.2.1/24"][..]),
+            (3, "storage", LinkKind::Vrf, None, &["198.51.100.9/32"][..]),
+            (4, "eth1", LinkKind::Plain, Some(3), &["198.51.100.1/24"][..]),
+            (5, "bond0", LinkKind::Plain, None, &[][..]),
+            (6, "eth2", LinkKind::Plain, Some(5), &["203.0.113.1/24"][..]),
+        ];
+        let found = classify(&state(&rows, &[(0, 2)]), &Patterns::default(), &[]);
+        assert_eq!(names(&found), (vec!["eth0", "eth1"], vec![]));
+    }
+
+    #[test]
+    fn addresses_of_services_that_kube_proxy_left_behind_are_not_the_nodes() {
+        let rows = [
+            LO,
+            (2, "eth0", LinkKind::Plain, None, &["192.0.2.1/24"][..]),
+            (3, "kube-ipvs0", LinkKind::Dummy, None, &["10.96.0.1/32", "198.51.100.80/32"][..]),
+            (4, "dummy0", LinkKind::Dummy, None, &["192.0.2.53/32"][..]),
+        ];
+        let found = classify(&state(&rows, &[(0, 2)]), &Patterns::default(), &[]);
+        let all: Vec<String> = found.addresses.iter().map(ToString::to_string).collect();
+        assert!(!all.contains(&"10.96.0.1".into()) && !all.contains(&"198.51.100.80".into()), "{all:?}");
+        assert!(all.contains(&"192.0.2.1".into()) && all.contains(&"192.0.2.53".into()), "{all:?}");
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub enum LinkKind {
     Bridge,
     /// A tunnel or overlay: vxlan, geneve, ipip, sit, gre, wireguard, tun.
     Overlay,
+    /// A VRF, whose members stay devices of their own.
+    Vrf,
     /// A dummy, ifb and the like, which no packet arrives from.
     Dummy,
 }

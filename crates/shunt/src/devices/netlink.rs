@@ -5,7 +5,7 @@ use futures::{StreamExt, TryStreamExt};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage};
-use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -127,6 +127,7 @@ fn link(message: &LinkMessage) -> Link {
         _ if layer == LinkLayerType::Loopback => LinkKind::Loopback,
         Some(InfoKind::Veth) => LinkKind::Veth(away),
         Some(InfoKind::Bridge) => LinkKind::Bridge,
+        Some(InfoKind::Vrf) => LinkKind::Vrf,
         Some(InfoKind::Dummy | InfoKind::Ifb | InfoKind::Nlmon) => LinkKind::Dummy,
         // A tap is a virtual machine's, not a tunnel.
         Some(InfoKind::Tun) if link.ethernet => LinkKind::Plain,
@@ -184,13 +185,40 @@ fn default_route(message: &RouteMessage) -> Vec<(u32, u32)> {
         return Vec::new();
     }
     let (mut metric, mut links) = (0, Vec::new());
+    let mut table = u32::from(header.table);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Priority(priority) => metric = *priority,
+            RouteAttribute::Table(number) => table = *number,
             RouteAttribute::Oif(index) => links.push(*index),
             RouteAttribute::MultiPath(hops) => links.extend(hops.iter().map(|h| h.interface_index)),
             _ => {}
         }
     }
+    // The tables of VPNs, CNIs and VRFs have default routes of their own, for some packets only.
+    if table != u32::from(RouteHeader::RT_TABLE_MAIN) {
+        return Vec::new();
+    }
     links.into_iter().map(|link| (metric, link)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_default_routes_of_the_main_table_count() {
+        let route = |table, wide: Option<u32>| {
+            let mut message = RouteMessageBuilder::<Ipv4Addr>::new().output_interface(7).priority(10).build();
+            message.header.table = table;
+            message.header.kind = RouteType::Unicast;
+            message.attributes.retain(|a| !matches!(a, RouteAttribute::Table(_)));
+            message.attributes.extend(wide.map(RouteAttribute::Table));
+            default_route(&message)
+        };
+        assert_eq!(route(254, None), [(10, 7)]);
+        assert_eq!(route(254, Some(254)), [(10, 7)]);
+        // Numbers that do not fit into the header stand in the attribute.
+        assert_eq!([route(100, None), route(252, Some(2005)), route(0, Some(51820))].concat(), []);
+    }
 }
