@@ -140,18 +140,6 @@ pub const TABLE: &[Known] = &[
     },
     Known {
         state: State::Open,
-        what: "an address of a family in which the service has no ClusterIP is served or refused",
-        why: "kube-proxy leaves it alone: a pod's packets go on to the load balancer, which may speak both families",
-        holds: |s| {
-            let v6 = s.to().is_ipv6();
-            let cluster_ips = |v: &Service| v.spec.cluster_ips.clone().unwrap_or_default();
-            let lacks = |v: &Service| cluster_ips(v).iter().all(|ip| ip.contains(':') != v6);
-            // An address of a ServiceCIDR is as nobody's to kube-proxy then, and dropped.
-            matches!(s.case.kube, Fate::Untouched | Fate::Drop) && s.asked().any(lacks)
-        },
-    },
-    Known {
-        state: State::Open,
         what: "an address that a pod which is not ready took over from a terminating one is used",
         why: "in kube-proxy the pod that does not terminate speaks for the address, whichever slice comes first",
         holds: |s| {
