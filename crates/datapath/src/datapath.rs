@@ -88,6 +88,21 @@ impl Datapath {
         self.attacher.set(&self.loaded, interface)
     }
 
+    /// Whether an interface is as [`Self::set_interface`] leaves it. Nothing is changed.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn is_set(&self, interface: &Interface) -> Result<bool, Error> {
+        let ifindex = interface.ifindex;
+        let row = self.devices.get(&ifindex);
+        let row = row.map_err(Error::system(format!("reading the row of device {ifindex}")))?;
+        let wanted = match &interface.role {
+            Role::Device(row) => Some(*row),
+            Role::Pod => None,
+        };
+        Ok(row == wanted && self.attacher.is_set(&self.loaded, interface)?)
+    }
+
     /// Changes only a device's row (an address came or went).
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Attaching to interfaces: which hooks a role needs, by TCX or clsact.
 
-use super::{HOOKS, Hook, Interface, Role, clsact, tcx};
+use super::{HOOKS, Hook, Interface, Role, clsact, status, tcx};
 use crate::load::Loaded;
 use crate::pins::{self, Pins};
 use crate::{Error, sys};
@@ -67,6 +67,23 @@ impl Attacher {
             }
         }
         Ok(())
+    }
+
+    /// Whether the very programs that the interface's role needs are attached to it.
+    pub(crate) fn is_set(&self, loaded: &Loaded, interface: &Interface) -> Result<bool, Error> {
+        let Interface { ifindex, role } = *interface;
+        for hook in hooks_of(&role) {
+            let ours = sys::program::id(loaded.program(hook.program)?)
+                .map_err(Error::system(format!("reading program {}", hook.program)))?;
+            let there = match self.clsact {
+                true => clsact::find(ifindex, hook)?.map(|filter| filter.program_id),
+                false => status::program_of(&self.pins, &tcx::pin_name(ifindex, hook))?,
+            };
+            if there != Some(ours) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Removes everything of ours from an interface, or what remembers it when the interface is gone. Answers what

@@ -18,7 +18,12 @@ pub(crate) const fn attach_type(side: Side) -> u32 {
 
 /// The pin of a hook's link on one interface.
 pub(crate) fn pin(pins: &Pins, ifindex: u32, hook: &Hook) -> PathBuf {
-    pins.links().join(format!("{ifindex}-{}", hook.program))
+    pins.links().join(pin_name(ifindex, hook))
+}
+
+/// The name of that pin.
+pub(crate) fn pin_name(ifindex: u32, hook: &Hook) -> String {
+    format!("{ifindex}-{}", hook.program)
 }
 
 /// The interface and hook that a pin's name tells.

@@ -1,8 +1,22 @@
-//! Running a program on a packet.
+//! A program: its id, and running it on a packet.
 
-use super::{Cmd, bpf};
+use super::{Cmd, bpf, object};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// The kernel's id of a program.
+pub(crate) fn id(program: BorrowedFd<'_>) -> io::Result<u32> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        kind: u32,
+        id: u32,
+    }
+    let mut info = Info::default();
+    // SAFETY: `Info` is a prefix of `struct bpf_prog_info`.
+    unsafe { object::info(program, &mut info)? };
+    Ok(info.id)
+}
 
 /// What a test run gave.
 pub(crate) struct Ran {

@@ -57,6 +57,40 @@ fn an_interface_that_changes_its_role_changes_its_programs() {
 }
 
 #[test]
+fn an_interface_that_others_changed_is_told_from_one_that_is_as_it_was_left() {
+    for clsact in [false, true] {
+        let node = Node::new();
+        let mut settings = node.settings();
+        settings.force_clsact = clsact;
+        let datapath = Datapath::start(&settings).unwrap();
+        let ifindex = node.veth("if0");
+        let (device, pod) = (device(ifindex), Interface { ifindex, role: Role::Pod });
+        let is_set = |interface: &Interface| datapath.is_set(interface).unwrap();
+        assert!(!is_set(&device) && !is_set(&pod), "nothing is attached");
+        datapath.set_interface(&device).unwrap();
+        assert!(is_set(&device) && !is_set(&pod));
+        datapath.set_device(ifindex, &Device::default()).unwrap();
+        assert!(!is_set(&device), "another row");
+        datapath.set_interface(&device).unwrap();
+        assert!(is_set(&device));
+        match clsact {
+            true => _ = run("tc", &["filter", "del", "dev", "if0", "egress"]),
+            false => {
+                let ours = format!("{ifindex}-tc_egress");
+                let pin = node.pins().into_iter().find(|pin| pin.ends_with(&ours)).unwrap();
+                std::fs::remove_file(settings.bpf_root.join(pin)).unwrap();
+            }
+        }
+        assert!(!is_set(&device), "one program is gone");
+        datapath.set_interface(&device).unwrap();
+        assert!(is_set(&device));
+        // Another agent's programs of the same name are not ours.
+        let other = Datapath::start(&settings).unwrap();
+        assert!(!other.is_set(&device).unwrap());
+    }
+}
+
+#[test]
 fn ours_runs_before_what_was_there_first() {
     let node = Node::new();
     let datapath = node.start();

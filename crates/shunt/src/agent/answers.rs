@@ -115,6 +115,7 @@ impl Agent {
         for (key, error) in &self.listeners {
             add("server", format!("{key}: {error}"));
         }
+        self.progress.unmended.iter().for_each(|error| add("datapath", error.clone()));
         if let Some(error) = &self.flows.error {
             add("datapath", error.clone());
         }

@@ -25,13 +25,6 @@ impl Default for Interfaces {
     }
 }
 
-impl Interfaces {
-    /// Makes the next round attach everything anew, in place.
-    pub(super) fn forget(&mut self) {
-        self.attached.clear();
-    }
-}
-
 impl Agent {
     /// Looks again at what the interfaces are, after a change of them or of the node's addresses.
     pub(super) fn reclassify(&mut self) {
@@ -92,6 +85,24 @@ impl Agent {
             surplus.into_iter().for_each(|index| self.detach(index));
         }
         self.tell_missing();
+    }
+
+    /// Forgets what is no longer attached as we left it, so that the next round attaches it again; answers what could not
+    /// be looked at. What is as it was is not touched.
+    pub(super) fn check_interfaces(&mut self) -> Option<String> {
+        let mut wrong = None;
+        let datapath = &self.datapath;
+        self.interfaces.attached.retain(|ifindex, (name, role)| {
+            match datapath.is_set(&Interface { ifindex: *ifindex, role: *role }) {
+                Ok(true) => return true,
+                Ok(false) => {
+                    tracing::warn!(interface = %name, "somebody else had changed what is attached; attaching again");
+                }
+                Err(error) => _ = wrong.get_or_insert_with(|| format!("cannot check {name}: {error}")),
+            }
+            false
+        });
+        wrong
     }
 
     /// Forgets interfaces that are gone.

@@ -1,7 +1,7 @@
 //! Bringing the maps to what is asked for, and trying again what failed.
 
 use super::{Agent, never, programming};
-use shunt_model::store::MapError;
+use shunt_model::store::{MapError, Op};
 use shunt_model::{Failure, MapStore, Report};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -22,6 +22,8 @@ pub(super) struct Progress {
     pub(super) last: u64,
     /// What could not be written and waits for its retry, by object.
     pub(super) failed: BTreeMap<String, Failed>,
+    /// What the last comparison with the kernel could not mend.
+    pub(super) unmended: Vec<String>,
     /// A full list has been taken in since memory was last given back.
     pub(super) listed: bool,
     removals_at: Option<Instant>,
@@ -153,23 +155,29 @@ impl Agent {
     /// Compares maps and interfaces with what we remember and mends what others changed.
     pub(super) fn verify(&mut self) {
         self.log_problems();
-        self.interfaces.forget();
+        let unchecked = self.check_interfaces();
         self.apply_interfaces();
-        let actual = match self.store.dump() {
-            Ok(actual) => actual,
-            Err(error) => return tracing::error!(%error, "cannot compare the maps"),
+        let (mended, failed) = match self.store.dump() {
+            Ok(actual) => mend(&mut self.store, &self.model.verify(&actual)),
+            Err(error) => (0, Some(format!("cannot compare the maps: {error}"))),
         };
-        let ops = self.model.verify(&actual);
-        for op in &ops {
-            if let Err(error) = self.store.apply(op) {
-                return tracing::error!(%error, "cannot mend the maps");
-            }
+        if mended > 0 {
+            tracing::warn!(ops = mended, "somebody else had changed the maps; mended");
+            self.metrics.repairs.inc_by(mended as u64);
         }
-        if !ops.is_empty() {
-            tracing::warn!(ops = ops.len(), "somebody else had changed the maps; mended");
-            self.metrics.repairs.inc_by(ops.len() as u64);
+        self.progress.unmended = unchecked.into_iter().chain(failed).collect();
+        for error in &self.progress.unmended {
+            tracing::error!("{error}");
         }
     }
+}
+
+/// Writes what others changed as far as it can be written; answers how much that was and what is wrong with the rest.
+fn mend(store: &mut dyn MapStore, ops: &[Op]) -> (usize, Option<String>) {
+    let errors: Vec<MapError> = ops.iter().filter_map(|op| store.apply(op).err()).collect();
+    let (all, failed) = (ops.len(), errors.len());
+    let told = |error| format!("{failed} of {all} rows that others changed cannot be mended: {error}");
+    (all - failed, errors.first().map(told))
 }
 
 #[cfg(test)]
@@ -235,5 +243,36 @@ mod tests {
         both.failed.push(failure);
         progress.finish(&both);
         assert!(progress.queued.is_some(), "what the kernel refuses is another matter");
+    }
+
+    /// Refuses backends.
+    struct Half(Vec<Op>);
+
+    impl MapStore for Half {
+        fn apply(&mut self, op: &Op) -> Result<(), MapError> {
+            if matches!(op, Op::DeleteBackend { .. }) {
+                return Err(MapError::Kernel { map: "backends4", what: "writing", error: "EPERM".into() });
+            }
+            self.0.push(op.clone());
+            Ok(())
+        }
+        fn dump(&mut self) -> Result<shunt_model::store::Actual, MapError> {
+            Ok(shunt_model::store::Actual::default())
+        }
+        fn capacity(&self) -> shunt_model::store::Capacity {
+            shunt_model::store::Capacity { backends: 1, slots: 1, frontends: 1, ranges: 1 }
+        }
+    }
+
+    #[test]
+    fn what_can_be_mended_is_mended_though_something_before_it_fails_and_the_failure_is_told() {
+        let bad = Op::DeleteBackend { family: shunt_model::store::Family::V4, id: 7 };
+        let good = Op::PutPool { pool: shunt_common::Pool { offset: 0, len: 1 }, ids: vec![1] };
+        let mut store = Half(Vec::new());
+        let (mended, error) = mend(&mut store, &[bad.clone(), good.clone(), bad]);
+        assert_eq!((mended, store.0), (1, vec![good]));
+        let error = error.unwrap();
+        assert!(error.contains("2 of 3 rows") && error.contains("EPERM"), "{error}");
+        assert_eq!(mend(&mut Half(Vec::new()), &[]), (0, None));
     }
 }

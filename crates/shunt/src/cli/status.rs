@@ -41,7 +41,15 @@ pub(super) fn run(args: &Args, common: &Common) -> Done {
         let maps = if args.verbose { maps(&status) } else { Vec::new() };
         put(&(text(&status) + &if args.verbose { details(&status, &maps) } else { String::new() }))?;
     }
-    Ok(if wrong { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    match unsettled(&status).filter(|_| args.wait && !wrong) {
+        Some(why) => Err(Failure::Problem(format!("not settled within {} s: {why}", args.wait_duration))),
+        None => Ok(if wrong { ExitCode::from(1) } else { ExitCode::SUCCESS }),
+    }
+}
+
+/// Why not everything is served, which is what `--wait` waits for.
+fn unsettled(status: &Status) -> Option<String> {
+    (!status.sync.settled).then(|| sync(status))
 }
 
 fn read(args: &Args, common: &Common) -> Result<Status, Failure> {

@@ -102,6 +102,19 @@ pub struct Layers {
 const OTHER_VARIABLES: [&str; 5] =
     ["SHUNT_CONFIG", "SHUNT_KUBE_PROXY_CONFIG", "SHUNT_LOG", "SHUNT_LOG_FORMAT", "SHUNT_BIN"];
 
+/// Whether a variable is one of those that Kubernetes gives to each pod for a Service: `X_SERVICE_HOST`, `X_SERVICE_PORT`
+/// and `X_PORT=tcp://host:port`. What a pod's own manifest sets in their place is another value, and counts.
+fn is_service_link(name: &str, text: &str, variables: &[(String, String)]) -> bool {
+    let link = |service: &str| {
+        let has = |end| variables.iter().find(|(n, _)| n.strip_prefix(service) == Some(end));
+        has("_SERVICE_HOST").and(has("_PORT")).map(|(_, url)| url.as_str()).filter(|url| url.contains("://"))
+    };
+    match name.strip_suffix("_SERVICE_HOST").or_else(|| name.strip_suffix("_SERVICE_PORT")) {
+        Some(service) => link(service).is_some_and(|url| url.contains(text)),
+        None => name.strip_suffix("_PORT").and_then(link) == Some(text),
+    }
+}
+
 /// Every key with its value and origin.
 #[derive(Clone, Debug)]
 pub struct Resolved(BTreeMap<&'static str, (Value, Origin)>, Vec<Note>);
@@ -202,6 +215,10 @@ impl Resolved {
                 tracing::warn!(variable = %name, "unknown variable ignored");
                 continue;
             };
+            if is_service_link(name, text, variables) {
+                tracing::info!(variable = %name, "ignored: Kubernetes sets it for a Service of that name");
+                continue;
+            }
             self.add(key.path, text, Origin::Environment(name.clone()), errors);
         }
     }

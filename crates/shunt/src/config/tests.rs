@@ -69,3 +69,23 @@ fn everything_wrong_is_told_at_once() {
     assert!(all[0].contains("SHUNT_IPV6_ENABLED: ipv6.enabled"), "{all:?}");
     assert!(all[1].contains("did you mean nodePort.range?"), "{all:?}");
 }
+
+#[test]
+fn what_kubernetes_sets_for_a_service_whose_name_is_like_a_key_is_ignored_and_ones_own_value_is_not() {
+    let resolve = |variables: &[(&str, &str)]| {
+        let environment = variables.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
+        Resolved::new(&Layers { environment, ..Layers::default() })
+    };
+    let links = [
+        ("SHUNT_PROMETHEUS_SERVICE_HOST", "10.96.0.7"),
+        ("SHUNT_PROMETHEUS_SERVICE_PORT", "9962"),
+        ("SHUNT_PROMETHEUS_PORT_9962_TCP", "tcp://10.96.0.7:9962"),
+    ];
+    let with = |port| [&links[..], &[("SHUNT_PROMETHEUS_PORT", port)]].concat();
+    let resolved = resolve(&with("tcp://10.96.0.7:9962")).unwrap();
+    assert_eq!(origin(&resolved, "prometheus.port").1, "default");
+    let resolved = resolve(&with("7")).unwrap();
+    assert_eq!(origin(&resolved, "prometheus.port").0, "7");
+    // Without such a Service it is a mistake, and told.
+    assert!(resolve(&[("SHUNT_PROMETHEUS_PORT", "tcp://10.96.0.7:9962")]).is_err());
+}

@@ -54,8 +54,20 @@ impl Config {
     /// # Errors
     /// When no cgroup v2 is named or mounted.
     pub fn datapath_settings(&self) -> Result<Settings, String> {
+        self.settings_with(self.cgroup_root()?)
+    }
+
+    /// What an agent would refuse of the values, whatever the node it starts on.
+    ///
+    /// # Errors
+    /// Which key, and what is allowed.
+    pub fn check(&self) -> Result<(), String> {
+        self.settings_with(PathBuf::new())?.check().map_err(|e| e.to_string())
+    }
+
+    fn settings_with(&self, cgroup_root: PathBuf) -> Result<Settings, String> {
         let r = &self.resolved;
-        let mut settings = Settings::new(r.text("bpfRoot"), self.cgroup_root()?);
+        let mut settings = Settings::new(r.text("bpfRoot"), cgroup_root);
         let rows = |path| u32::try_from(r.number(path)).unwrap_or(u32::MAX);
         settings.sizes = Sizes::new(rows("bpf.lbMapMax"), rows("bpf.ctTcpMax"));
         settings.sizes.affinity = rows("bpf.lbAffinityMapMax");

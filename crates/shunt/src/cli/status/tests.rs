@@ -55,6 +55,15 @@ fn a_good_node_is_ok_in_one_line_and_in_many() {
 }
 
 #[test]
+fn a_wait_that_ends_before_everything_is_served_says_why() {
+    let mut status = status();
+    assert_eq!(unsettled(&status), None);
+    status.sync.settled = false;
+    assert!(!wrong(&status), "without --wait this is no error");
+    assert_eq!(unsettled(&status).as_deref(), Some("under way"));
+}
+
+#[test]
 fn an_error_is_named_with_its_module_and_sets_the_exit_code() {
     let mut status = status();
     status.errors.push(Failure { module: "devices".into(), message: "eth0: no".into() });

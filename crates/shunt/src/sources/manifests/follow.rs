@@ -25,6 +25,10 @@ pub async fn watch(root: &Path, events: Sender) {
                 return;
             }
         }
+        if directory.is_unsettled() {
+            tokio::time::sleep(SETTLE).await;
+            continue;
+        }
         if tokio::time::timeout(RESCAN, hints.recv()).await.is_ok() {
             tokio::time::sleep(SETTLE).await;
             while hints.try_recv().is_ok() {}

@@ -16,11 +16,19 @@ use std::time::SystemTime;
 /// Kind, namespace, name.
 type Name = (Kind, String, String);
 
+/// Time of the last change and length.
+type Stamp = (SystemTime, u64);
+
+/// A file that never comes to rest is read after so many looks.
+const RESTLESS: u32 = 100;
+
 /// What is known of a file.
 #[derive(Default)]
 struct File {
     /// Changes when the file does.
-    stamp: Option<(SystemTime, u64)>,
+    stamp: Option<Stamp>,
+    /// Looks in a row that saw it change.
+    restless: u32,
     objects: BTreeMap<Name, Object>,
     problems: Vec<Problem>,
 }
@@ -32,15 +40,26 @@ pub(crate) struct Directory {
     served: BTreeMap<Name, Object>,
     reported: BTreeMap<String, Vec<Problem>>,
     listed: bool,
+    /// What the last look saw.
+    looked: BTreeMap<PathBuf, Stamp>,
+    /// Something changed between the last two looks.
+    unsettled: bool,
 }
 
 impl Directory {
     pub(crate) fn new(root: &Path) -> Self {
         let (files, served, reported) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { root: root.into(), files, served, reported, listed: false }
+        let looked = BTreeMap::new();
+        Self { root: root.into(), files, served, reported, listed: false, looked, unsettled: false }
     }
 
-    /// Reads what changed; answers what the agent must know. The first call makes the initial lists.
+    /// Whether a file was changing at the last scan, so that another is due soon.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.unsettled
+    }
+
+    /// Reads what changed and has come to rest since the last call; answers what the agent must know. The initial lists are
+    /// made as soon as every file rests.
     pub(crate) fn scan(&mut self) -> Vec<Event> {
         let mut problems: BTreeMap<String, Vec<Problem>> = BTreeMap::new();
         match yaml_files(&self.root) {
@@ -71,14 +90,23 @@ impl Directory {
         events
     }
 
-    /// Reads files that are new or changed and forgets those that are gone.
-    fn read(&mut self, found: BTreeMap<PathBuf, (SystemTime, u64)>) {
-        self.files.retain(|path, _| found.contains_key(path));
+    /// Reads files that are new or changed and forgets those that are gone, each when two looks saw the same: one that is
+    /// being written is empty, or half of itself, and one that is being replaced may not be there for a moment.
+    fn read(&mut self, found: BTreeMap<PathBuf, Stamp>) {
+        let looked = std::mem::replace(&mut self.looked, found.clone());
+        self.unsettled = looked.keys().any(|path| !found.contains_key(path));
+        self.files.retain(|path, _| found.contains_key(path) || looked.contains_key(path));
         for (path, stamp) in found {
             let file = self.files.entry(path.clone()).or_default();
             if file.stamp == Some(stamp) {
                 continue;
             }
+            if looked.get(&path) != Some(&stamp) && file.restless < RESTLESS {
+                file.restless += 1;
+                self.unsettled = true;
+                continue;
+            }
+            file.restless = 0;
             let Parsed { objects, problems } = parse::file(&path);
             // A document that does not parse may be any of those that the file had: they are served on until it does.
             if problems.is_empty() {
@@ -95,6 +123,10 @@ impl Directory {
 
     fn changes(&mut self, now: BTreeMap<Name, Object>) -> Vec<Event> {
         let mut events = Vec::new();
+        // A list without what a file is about to have would remove it.
+        if !self.listed && self.unsettled {
+            return events;
+        }
         if !std::mem::replace(&mut self.listed, true) {
             for kind in Kind::ALL {
                 events.push(Event::ListBegins(kind));
@@ -137,7 +169,7 @@ fn twice(file: &str, (kind, namespace, name): &Name) -> Problem {
 }
 
 /// The directory's YAML files (and JSON, which is YAML), not below it.
-fn yaml_files(root: &Path) -> std::io::Result<BTreeMap<PathBuf, (SystemTime, u64)>> {
+fn yaml_files(root: &Path) -> std::io::Result<BTreeMap<PathBuf, Stamp>> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(root)? {
         let path = entry?.path();

@@ -29,6 +29,15 @@ fn problems(events: &[Event]) -> Vec<String> {
     events.iter().flat_map(said).collect()
 }
 
+/// Scans until everything is at rest.
+fn scan(directory: &mut Directory) -> Vec<Event> {
+    let mut events = directory.scan();
+    while directory.is_unsettled() {
+        events.extend(directory.scan());
+    }
+    events
+}
+
 /// Writes with another length or time than before.
 fn write(dir: &tempfile::TempDir, name: &str, text: &str) {
     fs::write(dir.path().join(name), text).unwrap();
@@ -39,14 +48,14 @@ fn the_first_scan_lists_every_kind_and_the_next_ones_tell_changes() {
     let dir = tempfile::tempdir().unwrap();
     write(&dir, "a.yaml", &format!("{WEB}---\n{API}"));
     let mut directory = Directory::new(dir.path());
-    let events = directory.scan();
+    let events = scan(&mut directory);
     assert_eq!(events.iter().filter(|e| matches!(e, Event::ListEnds(_))).count(), Kind::ALL.len());
     assert_eq!(applied(&events), ["+Service default/web", "+Service shop/api"]);
-    assert_eq!(directory.scan(), []);
+    assert_eq!(scan(&mut directory), []);
     write(&dir, "a.yaml", WEB);
-    assert_eq!(applied(&directory.scan()), ["-Service shop/api"]);
+    assert_eq!(applied(&scan(&mut directory)), ["-Service shop/api"]);
     fs::remove_file(dir.path().join("a.yaml")).unwrap();
-    assert_eq!(applied(&directory.scan()), ["-Service default/web"]);
+    assert_eq!(applied(&scan(&mut directory)), ["-Service default/web"]);
 }
 
 #[test]
@@ -54,15 +63,15 @@ fn a_broken_document_is_named_by_line_and_spoils_only_itself() {
     let dir = tempfile::tempdir().unwrap();
     write(&dir, "a.yaml", &format!("{WEB}---\n{API}"));
     let mut directory = Directory::new(dir.path());
-    directory.scan();
+    scan(&mut directory);
     write(&dir, "a.yaml", &format!("{}---\nkind: Service\nmetadata: [\n", WEB.replace("0.1", "0.99")));
-    let events = directory.scan();
+    let events = scan(&mut directory);
     assert_eq!(applied(&events), ["+Service default/web"], "the one that vanished may be the broken one");
     let said = problems(&events);
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("a.yaml:") && said[0].contains("is not YAML"), "{said:?}");
     write(&dir, "a.yaml", WEB);
-    let events = directory.scan();
+    let events = scan(&mut directory);
     assert_eq!(applied(&events), ["+Service default/web", "-Service shop/api"]);
     assert!(events.iter().any(|e| matches!(e, Event::Problems { problems, .. } if problems.is_empty())));
 }
@@ -75,7 +84,7 @@ fn a_field_of_the_wrong_type_names_the_object_and_its_line() {
         "a.yaml",
         &format!("{WEB}---\n# a comment\nkind: Service\nmetadata: {{name: bad}}\nspec: {{ports: 80}}\n"),
     );
-    let events = Directory::new(dir.path()).scan();
+    let events = scan(&mut Directory::new(dir.path()));
     assert_eq!(applied(&events), ["+Service default/web"]);
     let said = problems(&events);
     assert!(said[0].contains("a.yaml:8: Service bad"), "{said:?}");
@@ -89,7 +98,7 @@ fn lists_are_unfolded_other_kinds_left_and_doubles_reported() {
     write(&dir, "a.yaml", WEB);
     write(&dir, "b.yaml", list);
     write(&dir, "notes.txt", "not yaml: [");
-    let events = Directory::new(dir.path()).scan();
+    let events = scan(&mut Directory::new(dir.path()));
     assert_eq!(applied(&events), ["+Service default/web"]);
     let said = problems(&events);
     assert!(said.len() == 1 && said[0].contains("b.yaml has it too"), "{said:?}");
@@ -102,11 +111,46 @@ fn a_missing_directory_is_a_problem_and_removes_nothing() {
     fs::create_dir(&root).unwrap();
     fs::write(root.join("a.yaml"), WEB).unwrap();
     let mut directory = Directory::new(&root);
-    directory.scan();
+    scan(&mut directory);
     fs::remove_dir_all(&root).unwrap();
-    let events = directory.scan();
+    let events = scan(&mut directory);
     assert_eq!(applied(&events), [""; 0]);
     assert!(problems(&events)[0].contains("set --manifests"));
+}
+
+#[test]
+fn a_file_that_is_being_written_or_replaced_keeps_its_services_until_it_rests() {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir, "a.yaml", WEB);
+    let mut directory = Directory::new(dir.path());
+    assert_eq!(directory.scan(), [], "nothing is listed before two looks agree");
+    assert_eq!(applied(&scan(&mut directory)), ["+Service default/web"]);
+    // An editor truncates, then writes.
+    write(&dir, "a.yaml", "");
+    assert_eq!(applied(&directory.scan()), [""; 0]);
+    write(&dir, "a.yaml", &format!("{WEB}---\n{API}"));
+    assert_eq!(applied(&scan(&mut directory)), ["+Service shop/api"]);
+    // Another moves it away, then writes it anew.
+    fs::rename(dir.path().join("a.yaml"), dir.path().join("a.yaml~")).unwrap();
+    assert_eq!(applied(&directory.scan()), [""; 0]);
+    fs::rename(dir.path().join("a.yaml~"), dir.path().join("a.yaml")).unwrap();
+    assert_eq!(applied(&scan(&mut directory)), [""; 0]);
+    // It stays empty: now it is meant.
+    write(&dir, "a.yaml", "");
+    assert_eq!(applied(&scan(&mut directory)), ["-Service default/web", "-Service shop/api"]);
+}
+
+#[test]
+fn a_file_that_never_rests_is_read_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut directory = Directory::new(dir.path());
+    scan(&mut directory);
+    let mut told = Vec::new();
+    for n in 0..=RESTLESS as usize {
+        write(&dir, "a.yaml", &format!("{WEB}#{}\n", "x".repeat(n)));
+        told.extend(applied(&directory.scan()));
+    }
+    assert_eq!(told, ["+Service default/web"]);
 }
 
 #[tokio::test]
