@@ -103,6 +103,9 @@ impl Agent {
             add("source", error);
         }
         self.progress.failures().for_each(|f| add("sync", f));
+        if let Some(error) = &self.interfaces.unread {
+            add("devices", format!("cannot read interfaces, those known stay as they are: {error}"));
+        }
         for (name, error) in self.interfaces.failed.values() {
             add("devices", format!("{name}: {error}"));
         }

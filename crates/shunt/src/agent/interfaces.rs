@@ -17,11 +17,14 @@ pub(super) struct Interfaces {
     /// When those are tried again.
     pub(super) retry_at: Instant,
     missing: Vec<String>,
+    /// Why they cannot be read.
+    pub(super) unread: Option<String>,
 }
 
 impl Default for Interfaces {
     fn default() -> Self {
-        Self { attached: BTreeMap::new(), failed: BTreeMap::new(), retry_at: never(), missing: Vec::new() }
+        let (attached, failed) = (BTreeMap::new(), BTreeMap::new());
+        Self { attached, failed, retry_at: never(), missing: Vec::new(), unread: None }
     }
 }
 

@@ -138,11 +138,18 @@ impl Agent {
     fn links_changed(&mut self, state: Result<NetState, String>) {
         match state {
             Ok(state) => {
+                self.interfaces.unread = None;
                 self.net = state;
                 self.reclassify();
                 self.sync();
             }
-            Err(error) => tracing::warn!(%error, "cannot read interfaces; those known stay as they are"),
+            Err(error) => {
+                // Each failed try says the same.
+                if self.interfaces.unread.as_ref() != Some(&error) {
+                    tracing::warn!(%error, "cannot read interfaces; those known stay as they are");
+                }
+                self.interfaces.unread = Some(error);
+            }
         }
     }
 

@@ -10,15 +10,20 @@ use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 /// A change comes as several messages (link, addresses, routes).
 const SETTLE: Duration = Duration::from_millis(20);
 const RESCAN: Duration = Duration::from_secs(30);
+/// Before a connection that ended is made anew.
+const REMAKE: Duration = Duration::from_secs(1);
 
 /// The network namespace's state, read when asked and whenever the kernel tells of a change.
 #[derive(Debug)]
 pub struct Monitor {
     handle: Handle,
+    /// The task that talks to the kernel; when it ends, so does every answer.
+    connection: AbortHandle,
     hints: mpsc::Receiver<()>,
 }
 
@@ -36,7 +41,7 @@ pub fn monitor() -> Result<Monitor, String> {
     ];
     let (connection, handle, mut messages) =
         rtnetlink::new_multicast_connection(&groups).map_err(|e| format!("netlink: {e}"))?;
-    tokio::spawn(connection);
+    let connection = tokio::spawn(connection).abort_handle();
     let (hint, hints) = mpsc::channel(1);
     tokio::spawn(async move {
         while messages.next().await.is_some() {
@@ -46,36 +51,44 @@ pub fn monitor() -> Result<Monitor, String> {
             }
         }
     });
-    Ok(Monitor { handle, hints })
+    Ok(Monitor { handle, connection, hints })
 }
 
 impl Monitor {
     /// Reads again whenever something changed, and now and then, since the kernel drops news that it cannot deliver.
-    /// Answers every state that differs from `last`, and errors.
+    /// Answers every state that differs from `last`, errors, and the state after an error. A connection that ended is made anew.
     #[must_use]
     pub fn follow(mut self, mut last: NetState) -> mpsc::Receiver<Result<NetState, String>> {
         let (sender, states) = mpsc::channel(1);
         tokio::spawn(async move {
+            let mut failed = false;
             loop {
                 match tokio::time::timeout(RESCAN, self.hints.recv()).await {
                     Ok(Some(())) => tokio::time::sleep(SETTLE).await,
-                    Ok(None) => tokio::time::sleep(RESCAN).await,
+                    Ok(None) => tokio::time::sleep(REMAKE).await,
                     Err(_) => {}
                 }
                 _ = self.hints.try_recv();
-                let state = self.read().await;
-                if state.as_ref().is_ok_and(|s| *s == last) {
-                    continue;
+                let state = self.read_or_remake().await;
+                match &state {
+                    Ok(state) if *state == last && !failed => continue,
+                    Ok(state) => last.clone_from(state),
+                    Err(_) => {}
                 }
-                if let Ok(state) = &state {
-                    last.clone_from(state);
-                }
+                failed = state.is_err();
                 if sender.send(state).await.is_err() {
                     return;
                 }
             }
         });
         states
+    }
+
+    async fn read_or_remake(&mut self) -> Result<NetState, String> {
+        if self.connection.is_finished() {
+            *self = monitor()?;
+        }
+        self.read().await
     }
 
     /// Reads everything.
@@ -220,5 +233,15 @@ mod tests {
         assert_eq!(route(254, Some(254)), [(10, 7)]);
         // Numbers that do not fit into the header stand in the attribute.
         assert_eq!([route(100, None), route(252, Some(2005)), route(0, Some(51820))].concat(), []);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_is_made_anew() {
+        let monitor = monitor().unwrap();
+        let first = monitor.read().await.unwrap();
+        monitor.connection.abort();
+        let mut states = monitor.follow(NetState::default());
+        let next = tokio::time::timeout(Duration::from_secs(20), states.recv()).await.unwrap().unwrap();
+        assert_eq!(next.unwrap().links.keys().next(), first.links.keys().next());
     }
 }

@@ -2,6 +2,7 @@
 //! `healthCheckNodePort`, on every address where NodePorts answer (`pkg/proxy/healthcheck/service_health.go`).
 
 use super::health::HEADERS;
+use super::limited::Limited;
 use super::{Condition, tcp};
 use axum::Router;
 use axum::extract::State;
@@ -143,7 +144,7 @@ async fn serve(at: SocketAddr, answer: Answer, shared: Shared, mut stop: oneshot
         match tokio::net::TcpListener::bind(at).await {
             Ok(listener) => {
                 clash.over();
-                let serving = axum::serve(listener, router);
+                let serving = axum::serve(Limited::new(listener), router);
                 // A connection that is kept open must not go on answering for a service that is gone.
                 _ = serving.with_graceful_shutdown(async { _ = stop.await }).await;
                 return;

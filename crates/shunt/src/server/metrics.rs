@@ -1,6 +1,7 @@
 //! `/metrics`.
 
 use super::kube_proxy_metrics::KubeProxy;
+use super::recent::Recent;
 use super::{Query, Shared, process_metrics};
 use axum::Router;
 use axum::extract::State;
@@ -14,8 +15,8 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use shunt_datapath::dump::Reader;
-use std::path::Path;
+use shunt_datapath::dump::{MapUse, Reader};
+use std::sync::Arc;
 
 /// What the loop counts.
 #[derive(Debug)]
@@ -112,7 +113,7 @@ pub(super) fn router(shared: Shared) -> Router {
 async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
     _ = shared.ask(Query::Gauges).await;
     // A walk over the maps can take a while: not on the loop's thread.
-    let text = tokio::task::spawn_blocking(move || text(&shared.metrics, &shared.bpf_root)).await;
+    let text = tokio::task::spawn_blocking(move || text(&shared)).await;
     match text {
         Ok(Ok(text)) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -122,14 +123,14 @@ async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
     }
 }
 
-fn text(metrics: &Metrics, bpf_root: &Path) -> Result<String, std::fmt::Error> {
-    let mut text = String::new();
+fn text(shared: &Shared) -> Result<String, std::fmt::Error> {
+    let (metrics, mut text) = (&shared.metrics, String::new());
     encode_registry(&mut text, &metrics.registry)?;
     encode_registry(&mut text, &metrics.kube_proxy.registry)?;
     encode_registry(&mut text, &process_metrics::registry())?;
-    if let Ok(reader) = Reader::open(bpf_root) {
+    if let Ok(reader) = Reader::open(&shared.bpf_root) {
         let mut registry = Registry::with_prefix("shunt");
-        registry.register_collector(Box::new(Kernel(reader)));
+        registry.register_collector(Box::new(Kernel(reader, shared.usage.clone())));
         encode_registry(&mut text, &registry)?;
     }
     encode_eof(&mut text)?;
@@ -138,12 +139,13 @@ fn text(metrics: &Metrics, bpf_root: &Path) -> Result<String, std::fmt::Error> {
 
 /// What the maps say.
 #[derive(Debug)]
-struct Kernel(Reader);
+struct Kernel(Reader, Arc<Recent<Vec<MapUse>>>);
 
 impl Collector for Kernel {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let Ok(counters) = self.0.counters() else { return Ok(()) };
-        let maps = self.0.maps().unwrap_or_default();
+        // Many scrapes at once shall not walk a full flow table each.
+        let maps = self.1.get(|| self.0.maps().unwrap_or_default());
         for (name, help, drops, bytes) in [
             ("drop_packets", "Packets dropped or answered by Shunt, by reason", true, false),
             ("drop_bytes", "Bytes dropped or answered by Shunt, by reason", true, true),

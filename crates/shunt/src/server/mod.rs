@@ -5,9 +5,11 @@ mod condition;
 mod health;
 pub mod health_ports;
 pub mod kube_proxy_metrics;
+mod limited;
 pub mod metrics;
 mod process_metrics;
 mod proxy;
+mod recent;
 mod tcp;
 #[cfg(test)]
 mod test_client;
@@ -18,6 +20,8 @@ pub use metrics::Metrics;
 pub use unix::SOCKET;
 
 use crate::config::{Config, Resolved};
+use recent::Recent;
+use shunt_datapath::dump::MapUse;
 use shunt_model::ServiceView;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,6 +48,8 @@ pub(crate) struct Shared {
     config: Arc<Resolved>,
     metrics: Arc<Metrics>,
     bpf_root: PathBuf,
+    /// How full the maps are, for which the flow table is walked.
+    usage: Arc<Recent<Vec<MapUse>>>,
 }
 
 impl Shared {
@@ -71,6 +77,7 @@ pub fn start(
         config: Arc::new(config.resolved.clone()),
         metrics: metrics.clone(),
         bpf_root: config.path("bpfRoot").unwrap_or_default(),
+        usage: Arc::default(),
     };
     unix::start(&config.path("runDir").unwrap_or_default(), shared.clone())?;
     let hard_fail = config.resolved.bool("bindAddressHardFail");

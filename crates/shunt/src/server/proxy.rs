@@ -41,7 +41,13 @@ mod tests {
     async fn the_port_answers_what_kube_proxys_does() {
         let (queries, _) = tokio::sync::mpsc::channel(1);
         let config = Arc::new(Resolved::new(&Layers::default()).unwrap());
-        let shared = Shared { queries, config, metrics: Arc::default(), bpf_root: "/nonexistent".into() };
+        let shared = Shared {
+            queries,
+            config,
+            metrics: Arc::default(),
+            bpf_root: "/nonexistent".into(),
+            usage: Arc::default(),
+        };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         tokio::spawn(axum::serve(listener, router(shared)).into_future());

@@ -1,5 +1,6 @@
 //! TCP listeners: a port that is taken is told once and tried again.
 
+use super::limited::Limited;
 use super::{Query, Shared};
 use axum::Router;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -61,7 +62,7 @@ impl Listen {
                         tracing::info!(%address, key, "listening now");
                     }
                     _ = shared.queries.send(Query::Listener(key.into(), None)).await;
-                    if let Err(error) = axum::serve(listener, router.clone()).await {
+                    if let Err(error) = axum::serve(Limited::new(listener), router.clone()).await {
                         tracing::error!(%address, key, %error, "stopped listening");
                     }
                 }
@@ -89,7 +90,10 @@ mod tests {
     fn shared() -> (Shared, mpsc::Receiver<Query>) {
         let (queries, receiver) = mpsc::channel(4);
         let config = Arc::new(Resolved::new(&Layers::default()).unwrap());
-        (Shared { queries, config, metrics: Arc::default(), bpf_root: "/".into() }, receiver)
+        (
+            Shared { queries, config, metrics: Arc::default(), bpf_root: "/".into(), usage: Arc::default() },
+            receiver,
+        )
     }
 
     #[tokio::test]
