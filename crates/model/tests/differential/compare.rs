@@ -56,7 +56,7 @@ pub fn rulesets(cluster: &Cluster, n: usize) -> [Ruleset; 2] {
 
 /// One node's rows.
 pub fn actual(cluster: &Cluster, n: usize) -> Actual {
-    let options = Options { external_cluster_ip: true, ..Options::new(node_name(n)) };
+    let options = Options { external_cluster_ip: cluster.external_cluster_ip, ..Options::new(node_name(n)) };
     let mut shunt = common::Cluster::with_capacity(options, CAPACITY);
     if cluster.all_addresses {
         shunt.model.set_node_port_addresses(Some(cluster.node_ports(n)));

@@ -60,6 +60,17 @@ pub const TABLE: &[Known] = &[
         },
     },
     Known {
+        state: State::Meant,
+        what: "a ClusterIP does not answer to the outside unless asked to",
+        why: "DESIGN 4, the default of Cilium's users too: `bpf.lbExternalClusterIP`",
+        holds: |s| {
+            !s.cluster.external_cluster_ip
+                && matches!(s.from(), Source::Device(_))
+                && s.case.shunt == fate::Fate::Pass
+                && s.is_cluster_ip(s.to())
+        },
+    },
+    Known {
         state: State::Open,
         what: "masqueradeAll: a pod keeps its address to a ClusterIP's backend of another node",
         why: "the contract (1.1) has the setting as one to act on; Shunt has nothing of the kind",
