@@ -1,9 +1,10 @@
 //! Shunt's rows against kube-proxy's rules, packet by packet.
 
 use crate::cluster::{Cluster, node_name};
-use crate::known::{self, Seen};
+use crate::known;
 use crate::probe::{Probe, probes};
 use crate::rules::{self, Ruleset, Source};
+use crate::seen::Seen;
 use crate::{common, kube};
 use shunt_model::fate::{self, Client};
 use shunt_model::store::{Actual, Capacity, Family};

@@ -63,6 +63,12 @@ impl Cluster {
         }
     }
 
+    /// What [`Self::yaml`] has written: the seed's cluster with other objects.
+    pub fn read(text: &str) -> Self {
+        let head = text.strip_prefix("# seed ").and_then(|t| t.split(',').next()?.parse().ok());
+        Self { objects: Object::read(text), ..Self::new(head.expect("the first line names the seed")) }
+    }
+
     pub fn services(&self) -> Vec<&Service> {
         self.objects.iter().filter_map(|o| if let Object::Service(s) = o { Some(s) } else { None }).collect()
     }

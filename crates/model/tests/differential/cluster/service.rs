@@ -46,6 +46,7 @@ pub fn service(random: &mut Random, n: usize, taken: &mut Taken) -> Service {
     let affinity = random.percent(25);
     let timeout = random.pick(&[None, Some(10800), Some(1), Some(100)]);
     let mut metadata = meta(format!("s{n}"));
+    metadata.namespace = random.pick(&["default", "default", "apps"]).into();
     if random.percent(4) {
         let label =
             ("service.kubernetes.io/service-proxy-name".to_string(), random.pick(&["", "other"]).into());
@@ -75,7 +76,9 @@ pub fn service(random: &mut Random, n: usize, taken: &mut Taken) -> Service {
             type_: Some(type_.into()),
             cluster_ip: cluster_ips.first().cloned(),
             cluster_ips: Some(cluster_ips),
-            ip_families: Some(families.iter().map(ToString::to_string).collect()),
+            // Absent in objects from before there were two families.
+            ip_families: (families.len() > 1 || random.percent(90))
+                .then(|| families.iter().map(ToString::to_string).collect()),
             external_ips: Some(external_ips),
             external_traffic_policy: policy(random).map(Into::into),
             internal_traffic_policy: policy(random).map(Into::into),
