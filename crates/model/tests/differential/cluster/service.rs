@@ -121,7 +121,7 @@ fn ports(random: &mut Random, type_: &str, n: usize) -> Vec<ServicePort> {
 }
 
 fn external_ips(random: &mut Random, n: usize) -> Vec<String> {
-    let own = [format!("203.0.113.10{n}"), format!("2001:db8:e::{n}")];
+    let own = [format!("203.0.113.10{n}"), format!("2001:db8:e::1{n}")];
     let mut all: Vec<String> = own.into_iter().filter(|_| random.percent(60)).collect();
     all.extend(random.percent(20).then(|| "203.0.113.99".into()));
     // Also given by the load balancer.
@@ -146,7 +146,7 @@ fn ingress(random: &mut Random, n: usize) -> Vec<Ingress> {
     }
     if random.percent(60) {
         all.push(one(
-            Some(format!("2001:db8:f::{n}")),
+            Some(format!("2001:db8:f::1{n}")),
             random.pick(&[None, None, Some("VIP"), Some("Proxy")]),
         ));
     }
