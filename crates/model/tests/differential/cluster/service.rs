@@ -124,6 +124,8 @@ fn external_ips(random: &mut Random, n: usize) -> Vec<String> {
     let own = [format!("203.0.113.10{n}"), format!("2001:db8:e::1{n}")];
     let mut all: Vec<String> = own.into_iter().filter(|_| random.percent(60)).collect();
     all.extend(random.percent(20).then(|| "203.0.113.99".into()));
+    // As an API server once let in: not octal.
+    all.extend(random.percent(5).then(|| format!("203.000.113.06{n}")));
     // Also given by the load balancer.
     all.extend(random.percent(10).then(|| format!("203.0.113.1{n}")));
     if random.percent(15) {

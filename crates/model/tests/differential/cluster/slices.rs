@@ -116,9 +116,11 @@ fn endpoint(random: &mut Random, pod: &Pod, family: usize, hints: Hints, publish
             Some(EndpointHints { for_zones: named(zones, zone_names), for_nodes: named(nodes, vec![node]) })
         }
     };
+    let more = random.percent(5).then(|| ["10.244.9.9", "fd00:244:9::9"][family].to_string());
     let ready = if publish { Some(true) } else { pod.conditions.ready };
     Endpoint {
-        addresses: vec![pod.addresses[family].clone()],
+        // Consumers use the first.
+        addresses: [pod.addresses[family].clone()].into_iter().chain(more).collect(),
         conditions: Some(EndpointConditions { ready, ..pod.conditions }),
         node_name: pod.node.clone(),
         zone: pod.node.as_ref().map(|_| pod.zone.into()),

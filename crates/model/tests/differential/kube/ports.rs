@@ -80,8 +80,8 @@ fn cluster_ip(spec: &objects::ServiceSpec, family: Family) -> Option<IpAddr> {
     let word = if family == Family::V4 { "IPv4" } else { "IPv6" };
     let families = spec.ip_families.as_deref().unwrap_or_default();
     let ip: IpAddr = match families.iter().position(|f| f == word) {
-        Some(index) => spec.cluster_ips.as_ref()?.get(index)?.parse().ok()?,
-        None if families.is_empty() => spec.cluster_ip.as_ref()?.parse().ok()?,
+        Some(index) => sloppy(spec.cluster_ips.as_ref()?.get(index)?)?,
+        None if families.is_empty() => sloppy(spec.cluster_ip.as_ref()?)?,
         None => return None,
     };
     Some(ip).filter(|ip| Family::of(*ip) == family)
@@ -97,7 +97,14 @@ pub fn proto(name: Option<&str>) -> Proto {
 }
 
 fn addresses<'a>(texts: impl Iterator<Item = &'a String>, family: Family) -> Vec<IpAddr> {
-    texts.filter_map(|t| t.parse().ok()).filter(|a| Family::of(*a) == family).collect()
+    texts.filter_map(|t| sloppy(t)).filter(|a| Family::of(*a) == family).collect()
+}
+
+/// Leading zeros mean nothing, as in objects from before validation minded them.
+pub fn sloppy(text: &str) -> Option<IpAddr> {
+    let plain = |part: &str| part.parse::<u8>().map(|n| n.to_string()).ok();
+    let parts: Option<Vec<String>> = text.split('.').map(plain).collect();
+    parts.map_or_else(|| text.to_string(), |parts| parts.join(".")).parse().ok()
 }
 
 fn vips(service: &Service, family: Family) -> Vec<IpAddr> {
