@@ -4,7 +4,7 @@
 use crate::cluster::{Mode, SERVICE_CIDRS, pod_cidrs};
 use crate::compare::How;
 use crate::rules::{Fate, Source};
-use crate::seen::{Seen, conditions, external_ips, vips};
+use crate::seen::{Seen, conditions, external_ips, is_anothers, vips};
 use ipnet::IpNet;
 use shunt_common::Reason;
 use shunt_model::fate;
@@ -88,6 +88,15 @@ pub const TABLE: &[Known] = &[
                     How::Masquerade { kube, local } => !kube && !local,
                     How::Affinity => false,
                 }
+        },
+    },
+    Known {
+        state: State::Open,
+        what: "a port of a load balancer's address that another proxy serves is refused",
+        why: "services of two proxies may share an address; kube-proxy leaves the other's ports alone",
+        holds: |s| {
+            s.case.shunt == fate::Fate::Reject(Reason::UnknownPort)
+                && s.asked().any(|v| vips(v).any(|a| a == s.to()) && is_anothers(v))
         },
     },
     Known {

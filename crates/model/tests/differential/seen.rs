@@ -85,3 +85,8 @@ pub fn vips(service: &Service) -> impl Iterator<Item = IpAddr> {
     let ingress = service.status.load_balancer.iter().flat_map(|l| l.ingress.iter().flatten());
     ingress.filter_map(|i| i.ip.as_ref()?.parse().ok())
 }
+
+/// Whether a service asks for another proxy.
+pub fn is_anothers(service: &Service) -> bool {
+    service.metadata.label("service.kubernetes.io/service-proxy-name").is_some()
+}

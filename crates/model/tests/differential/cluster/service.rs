@@ -152,7 +152,7 @@ fn ingress(random: &mut Random, n: usize) -> Vec<Ingress> {
             random.pick(&[None, None, Some("VIP"), Some("Proxy")]),
         ));
     }
-    if random.percent(20) {
+    if random.percent(45) {
         all.push(one(Some("203.0.113.9".into()), None));
     }
     if random.percent(10) {
