@@ -1,9 +1,10 @@
 //! Shunt's rows against kube-proxy's rules, packet by packet.
 
 use crate::cluster::{Cluster, node_name};
-use crate::known::{self, Seen};
+use crate::known;
 use crate::probe::{Probe, probes};
 use crate::rules::{self, Ruleset, Source};
+use crate::seen::Seen;
 use crate::{common, kube};
 use shunt_model::fate::{self, Client};
 use shunt_model::store::{Actual, Capacity, Family};
@@ -56,7 +57,7 @@ pub fn rulesets(cluster: &Cluster, n: usize) -> [Ruleset; 2] {
 
 /// One node's rows.
 pub fn actual(cluster: &Cluster, n: usize) -> Actual {
-    let options = Options { external_cluster_ip: true, ..Options::new(node_name(n)) };
+    let options = Options { external_cluster_ip: cluster.external_cluster_ip, ..Options::new(node_name(n)) };
     let mut shunt = common::Cluster::with_capacity(options, CAPACITY);
     if cluster.all_addresses {
         shunt.model.set_node_port_addresses(Some(cluster.node_ports(n)));

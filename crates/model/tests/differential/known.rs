@@ -1,21 +1,14 @@
 //! Where Shunt differs from kube-proxy: as it means to, or in a way that this test has found and nobody has decided yet.
 //! Nothing else may differ.
 
-use crate::cluster::{Cluster, Mode, SERVICE_CIDRS, pod_cidrs};
-use crate::compare::{Case, How};
-use crate::probe::addresses;
+use crate::cluster::{Mode, SERVICE_CIDRS, pod_cidrs};
+use crate::compare::How;
 use crate::rules::{Fate, Source};
+use crate::seen::{Seen, conditions, external_ips, is_anothers, vips};
 use ipnet::IpNet;
 use shunt_common::Reason;
 use shunt_model::fate;
-use shunt_model::objects::{Endpoint, EndpointSlice, Service};
-use std::net::IpAddr;
-
-/// A difference, with what may explain it.
-pub struct Seen<'a> {
-    pub cluster: &'a Cluster,
-    pub case: &'a Case,
-}
+use shunt_model::objects::Service;
 
 /// Whether a difference is to stay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +53,17 @@ pub const TABLE: &[Known] = &[
         },
     },
     Known {
+        state: State::Meant,
+        what: "a ClusterIP does not answer to the outside unless asked to",
+        why: "DESIGN 4, the default of Cilium's users too: `bpf.lbExternalClusterIP`",
+        holds: |s| {
+            !s.cluster.external_cluster_ip
+                && matches!(s.from(), Source::Device(_))
+                && s.case.shunt == fate::Fate::Pass
+                && s.is_cluster_ip(s.to())
+        },
+    },
+    Known {
         state: State::Open,
         what: "masqueradeAll: a pod keeps its address to a ClusterIP's backend of another node",
         why: "the contract (1.1) has the setting as one to act on; Shunt has nothing of the kind",
@@ -87,6 +91,15 @@ pub const TABLE: &[Known] = &[
         },
     },
     Known {
+        state: State::Open,
+        what: "a port of a load balancer's address that another proxy serves is refused",
+        why: "services of two proxies may share an address; kube-proxy leaves the other's ports alone",
+        holds: |s| {
+            s.case.shunt == fate::Fate::Reject(Reason::UnknownPort)
+                && s.asked().any(|v| vips(v).any(|a| a == s.to()) && is_anothers(v))
+        },
+    },
+    Known {
         state: State::Meant,
         what: "a port that no service has is refused at a load balancer's address, which kube-proxy lets pass",
         why: "it would go from router to node and back until its TTL ends",
@@ -111,11 +124,7 @@ pub const TABLE: &[Known] = &[
         state: State::Meant,
         what: "an external or load balancer's address that is the node's, a ClusterIP or a pod's is not served",
         why: "CVE-2020-8554: whoever may write Services could take others' traffic",
-        holds: |s| {
-            s.case.how == How::Fate
-                && s.services().any(|v| external_ips(v).any(|a| a == s.to()))
-                && s.refused(s.to())
-        },
+        holds: |s| s.services().any(|v| external_ips(v).any(|a| a == s.to())) && s.refused(s.to()),
     },
     Known {
         state: State::Meant,
@@ -140,6 +149,17 @@ pub const TABLE: &[Known] = &[
     },
     Known {
         state: State::Open,
+        what: "an address with leading zeros is no address",
+        why: "kube-proxy reads it as the API server that let it in did: in decimal",
+        holds: |s| {
+            let zeros = |v: &Service| v.spec.external_ips.iter().flatten().any(|a| a.starts_with("203.000."));
+            s.case.shunt == fate::Fate::Pass
+                && s.asked().any(zeros)
+                && s.to().to_string().starts_with("203.0.113.6")
+        },
+    },
+    Known {
+        state: State::Open,
         what: "an address that a pod which is not ready took over from a terminating one is used",
         why: "in kube-proxy the pod that does not terminate speaks for the address, whichever slice comes first",
         holds: |s| {
@@ -156,73 +176,4 @@ pub const TABLE: &[Known] = &[
 /// The row of the table that a difference falls under.
 pub fn find(seen: &Seen<'_>) -> Option<usize> {
     TABLE.iter().position(|known| (known.holds)(seen))
-}
-
-impl<'a> Seen<'a> {
-    fn from(&self) -> Source {
-        self.case.probe.0
-    }
-
-    fn to(&self) -> IpAddr {
-        self.case.probe.1.ip()
-    }
-
-    fn services(&self) -> impl Iterator<Item = &'a Service> {
-        self.cluster.services().into_iter()
-    }
-
-    /// Services that stand at the address and port.
-    fn asked(&self) -> impl Iterator<Item = &'a Service> {
-        let (to, number) = (self.case.probe.1.ip(), i64::from(self.case.probe.1.port()));
-        let node = self.cluster.addresses(self.case.node).contains(&to);
-        self.services().filter(move |v| {
-            let mut ports = v.spec.ports.iter().flatten();
-            match node {
-                true => ports.any(|p| p.node_port == Some(number)),
-                false => addresses(v).contains(&to) && ports.any(|p| p.port == number),
-            }
-        })
-    }
-
-    /// What stands in the slices of a service.
-    fn endpoints(&self, service: &Service) -> impl Iterator<Item = &'a Endpoint> {
-        let name = service.metadata.name.clone();
-        let slices = self.cluster.slices().into_iter();
-        let ours = move |s: &&EndpointSlice| s.metadata.label("kubernetes.io/service-name") == Some(&name);
-        slices.filter(ours).flat_map(|s| s.endpoints.iter().flatten())
-    }
-
-    /// Whether `externalTrafficPolicy: Local` counts.
-    fn is_external_local(&self) -> bool {
-        self.asked().any(|v| v.spec.external_traffic_policy.as_deref() == Some("Local"))
-    }
-
-    fn is_cluster_ip(&self, addr: IpAddr) -> bool {
-        self.services().any(|v| {
-            let ips = v.spec.cluster_ips.iter().flatten();
-            ips.filter_map(|ip| ip.parse::<IpAddr>().ok()).any(|ip| ip == addr)
-        })
-    }
-
-    /// Whether no service may have an address as an external one.
-    fn refused(&self, addr: IpAddr) -> bool {
-        self.is_cluster_ip(addr)
-            || self.cluster.addresses(self.case.node).contains(&addr)
-            || pod_cidrs(self.case.node).iter().any(|n| n.contains(&addr))
-    }
-}
-
-/// Ready, serving, terminating.
-fn conditions(endpoint: &Endpoint) -> [bool; 3] {
-    let said = endpoint.conditions.unwrap_or_default();
-    [said.ready.unwrap_or(true), said.serving.unwrap_or(true), said.terminating.unwrap_or(false)]
-}
-
-fn external_ips(service: &Service) -> impl Iterator<Item = IpAddr> {
-    service.spec.external_ips.iter().flatten().filter_map(|a| a.parse().ok())
-}
-
-fn vips(service: &Service) -> impl Iterator<Item = IpAddr> {
-    let ingress = service.status.load_balancer.iter().flat_map(|l| l.ingress.iter().flatten());
-    ingress.filter_map(|i| i.ip.as_ref()?.parse().ok())
 }

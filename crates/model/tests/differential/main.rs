@@ -1,7 +1,8 @@
 //! Shunt against kube-proxy: for many clusters made from seeds, what becomes of a new connection by the rows that the
 //! model writes is what becomes of it by the nftables rules that kube-proxy writes.
 //!
-//! `SHUNT_DIFFERENTIAL_SEED=7 cargo test -p shunt-model --test differential` looks at one cluster alone.
+//! `SHUNT_DIFFERENTIAL=7 cargo test -p shunt-model --test differential` looks at the cluster of one seed alone, and with
+//! a file's name in place of the 7 at a cluster as a failure has printed it.
 
 // A test that cannot go on should say where.
 #![allow(clippy::unwrap_used)]
@@ -16,6 +17,7 @@ mod kube;
 mod probe;
 mod random;
 mod rules;
+mod seen;
 mod shrink;
 
 use cluster::{Cluster, NODES};
@@ -24,10 +26,13 @@ use compare::{Tally, compare};
 /// Clusters; each is looked at from each of its nodes.
 const CLUSTERS: u64 = 250;
 
-fn seeds() -> Vec<u64> {
-    match std::env::var("SHUNT_DIFFERENTIAL_SEED") {
-        Ok(seed) => vec![seed.parse().expect("SHUNT_DIFFERENTIAL_SEED is a number")],
-        Err(_) => (0..CLUSTERS).collect(),
+fn clusters() -> Vec<Cluster> {
+    let Ok(which) = std::env::var("SHUNT_DIFFERENTIAL") else {
+        return (0..CLUSTERS).map(Cluster::new).collect();
+    };
+    match which.parse() {
+        Ok(seed) => vec![Cluster::new(seed)],
+        Err(_) => vec![Cluster::read(&std::fs::read_to_string(which).expect("a seed or a file"))],
     }
 }
 
@@ -61,23 +66,22 @@ fn report(cluster: &Cluster) -> String {
 #[test]
 fn a_new_connection_has_the_same_fate_as_by_the_rules_of_kube_proxy() {
     let (mut tally, mut failed) = (Tally::default(), Vec::new());
-    let seeds = seeds();
-    for seed in &seeds {
-        let cluster = Cluster::new(*seed);
-        all_nodes(&cluster, &mut tally);
+    let clusters = clusters();
+    for cluster in &clusters {
+        all_nodes(cluster, &mut tally);
         if !std::mem::take(&mut tally.differences).is_empty() {
             failed.push(cluster);
         }
     }
-    println!("{} clusters, {} packets; the same: {:?}", seeds.len(), tally.packets, tally.fates);
+    println!("{} clusters, {} packets; the same: {:?}", clusters.len(), tally.packets, tally.fates);
     if !failed.is_empty() {
-        let reports: Vec<_> = failed.iter().take(3).map(report).collect();
+        let reports: Vec<_> = failed.iter().take(3).map(|c| report(c)).collect();
         panic!("{} clusters differ; the first:\n{}", failed.len(), reports.join("\n"));
     }
     for (index, known) in known::TABLE.iter().enumerate() {
         let count = tally.known.get(&index).copied().unwrap_or_default();
         println!("{count} differ, {:?}: {} ({})", known.state, known.what, known.why);
         // A row that nothing falls under explains nothing.
-        assert!(seeds.len() == 1 || count > 0, "no packet differs so: {}", known.what);
+        assert!(clusters.len() == 1 || count > 0, "no packet differs so: {}", known.what);
     }
 }

@@ -1,7 +1,7 @@
 //! The packets that a cluster is asked about, seen from one of its nodes.
 
 use crate::cluster::{Cluster, NODES};
-use crate::kube::proto;
+use crate::kube::{proto, sloppy};
 use crate::rules::Source;
 use shunt_common::Proto;
 use shunt_model::objects::Service;
@@ -70,5 +70,5 @@ fn dests(cluster: &Cluster, n: usize) -> BTreeSet<(SocketAddr, Proto)> {
 pub fn addresses(service: &Service) -> Vec<IpAddr> {
     let ingress = service.status.load_balancer.iter().flat_map(|l| l.ingress.iter().flatten());
     let texts = service.spec.cluster_ips.iter().flatten().chain(service.spec.external_ips.iter().flatten());
-    texts.chain(ingress.filter_map(|i| i.ip.as_ref())).filter_map(|t| t.parse().ok()).collect()
+    texts.chain(ingress.filter_map(|i| i.ip.as_ref())).filter_map(|t| sloppy(t)).collect()
 }

@@ -2,6 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::common::Object;
+use shunt_model::objects::ServiceSpec;
 
 /// The smallest cluster that still fails and that taking away one thing after another leads to.
 pub fn shrink(cluster: &Cluster, fails: impl Fn(&Cluster) -> bool) -> Cluster {
@@ -11,6 +12,13 @@ pub fn shrink(cluster: &Cluster, fails: impl Fn(&Cluster) -> bool) -> Cluster {
         best = smaller;
     }
 }
+
+/// What a service may do without.
+const PLAIN: [fn(&mut ServiceSpec); 3] = [
+    |s| (s.session_affinity, s.session_affinity_config) = (None, None),
+    |s| s.internal_traffic_policy = None,
+    |s| s.external_traffic_policy = None,
+];
 
 /// Every cluster that lacks one thing.
 fn smaller(cluster: &Cluster) -> Vec<Cluster> {
@@ -29,26 +37,18 @@ fn smaller(cluster: &Cluster) -> Vec<Cluster> {
             Object::Node(_) => {}
             Object::Service(s) => {
                 with(None);
-                fewer(s, |s| s.spec.ports.as_mut()).into_iter().for_each(|s| with(Some(Object::Service(s))));
-                fewer(s, |s| s.spec.external_ips.as_mut())
-                    .into_iter()
-                    .for_each(|s| with(Some(Object::Service(s))));
-                fewer(s, |s| s.status.load_balancer.as_mut()?.ingress.as_mut())
-                    .into_iter()
-                    .for_each(|s| with(Some(Object::Service(s))));
-                fewer(s, |s| s.spec.load_balancer_source_ranges.as_mut())
-                    .into_iter()
-                    .for_each(|s| with(Some(Object::Service(s))));
-                let mut plain = s.clone();
-                plain.spec.session_affinity = None;
-                plain.spec.session_affinity_config = None;
-                with(Some(Object::Service(plain)));
-                let mut plain = s.clone();
-                plain.spec.internal_traffic_policy = None;
-                with(Some(Object::Service(plain)));
-                let mut plain = s.clone();
-                plain.spec.external_traffic_policy = None;
-                with(Some(Object::Service(plain)));
+                let fewer = [
+                    fewer(s, |s| s.spec.ports.as_mut()),
+                    fewer(s, |s| s.spec.external_ips.as_mut()),
+                    fewer(s, |s| s.spec.load_balancer_source_ranges.as_mut()),
+                    fewer(s, |s| s.status.load_balancer.as_mut()?.ingress.as_mut()),
+                ];
+                fewer.into_iter().flatten().for_each(|s| with(Some(Object::Service(s))));
+                for plain in PLAIN {
+                    let mut next = s.clone();
+                    plain(&mut next.spec);
+                    with(Some(Object::Service(next)));
+                }
             }
             Object::Slice(s) => {
                 with(None);

@@ -30,6 +30,8 @@ pub struct Cluster {
     /// NodePorts answer on all addresses of a node rather than its primary ones.
     pub all_addresses: bool,
     pub masquerade_all: bool,
+    /// `bpf.lbExternalClusterIP`, which is Shunt's alone.
+    pub external_cluster_ip: bool,
 }
 
 /// `detectLocalMode`.
@@ -57,7 +59,14 @@ impl Cluster {
             detect: random.pick(&[Mode::ClusterCidr, Mode::NodeCidr, Mode::InterfaceNamePrefix]),
             all_addresses: random.percent(20),
             masquerade_all: random.percent(10),
+            external_cluster_ip: random.percent(90),
         }
+    }
+
+    /// What [`Self::yaml`] has written: the seed's cluster with other objects.
+    pub fn read(text: &str) -> Self {
+        let head = text.strip_prefix("# seed ").and_then(|t| t.split(',').next()?.parse().ok());
+        Self { objects: Object::read(text), ..Self::new(head.expect("the first line names the seed")) }
     }
 
     pub fn services(&self) -> Vec<&Service> {
@@ -127,8 +136,8 @@ impl Cluster {
             format!("kind: {}\n{}", kind.name(), text.unwrap())
         };
         let head = format!(
-            "# seed {}, {:?}, NodePorts on all addresses: {}, masquerade all: {}\n",
-            self.seed, self.detect, self.all_addresses, self.masquerade_all
+            "# seed {}, {:?}, NodePorts on all addresses: {}, masquerade all: {}, external ClusterIP: {}\n",
+            self.seed, self.detect, self.all_addresses, self.masquerade_all, self.external_cluster_ip
         );
         head + &self.objects.iter().map(one).collect::<Vec<_>>().join("---\n")
     }

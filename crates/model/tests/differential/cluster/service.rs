@@ -46,6 +46,7 @@ pub fn service(random: &mut Random, n: usize, taken: &mut Taken) -> Service {
     let affinity = random.percent(25);
     let timeout = random.pick(&[None, Some(10800), Some(1), Some(100)]);
     let mut metadata = meta(format!("s{n}"));
+    metadata.namespace = random.pick(&["default", "default", "apps"]).into();
     if random.percent(4) {
         let label =
             ("service.kubernetes.io/service-proxy-name".to_string(), random.pick(&["", "other"]).into());
@@ -75,7 +76,9 @@ pub fn service(random: &mut Random, n: usize, taken: &mut Taken) -> Service {
             type_: Some(type_.into()),
             cluster_ip: cluster_ips.first().cloned(),
             cluster_ips: Some(cluster_ips),
-            ip_families: Some(families.iter().map(ToString::to_string).collect()),
+            // Absent in objects from before there were two families.
+            ip_families: (families.len() > 1 || random.percent(90))
+                .then(|| families.iter().map(ToString::to_string).collect()),
             external_ips: Some(external_ips),
             external_traffic_policy: policy(random).map(Into::into),
             internal_traffic_policy: policy(random).map(Into::into),
@@ -118,9 +121,11 @@ fn ports(random: &mut Random, type_: &str, n: usize) -> Vec<ServicePort> {
 }
 
 fn external_ips(random: &mut Random, n: usize) -> Vec<String> {
-    let own = [format!("203.0.113.10{n}"), format!("2001:db8:e::{n}")];
+    let own = [format!("203.0.113.10{n}"), format!("2001:db8:e::1{n}")];
     let mut all: Vec<String> = own.into_iter().filter(|_| random.percent(60)).collect();
     all.extend(random.percent(20).then(|| "203.0.113.99".into()));
+    // As an API server once let in: not octal.
+    all.extend(random.percent(5).then(|| format!("203.000.113.06{n}")));
     // Also given by the load balancer.
     all.extend(random.percent(10).then(|| format!("203.0.113.1{n}")));
     if random.percent(15) {
@@ -143,11 +148,11 @@ fn ingress(random: &mut Random, n: usize) -> Vec<Ingress> {
     }
     if random.percent(60) {
         all.push(one(
-            Some(format!("2001:db8:f::{n}")),
+            Some(format!("2001:db8:f::1{n}")),
             random.pick(&[None, None, Some("VIP"), Some("Proxy")]),
         ));
     }
-    if random.percent(20) {
+    if random.percent(45) {
         all.push(one(Some("203.0.113.9".into()), None));
     }
     if random.percent(10) {

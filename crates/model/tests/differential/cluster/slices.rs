@@ -34,7 +34,8 @@ pub fn slices(random: &mut Random, service: &Service, pods: &[Pod]) -> Vec<Endpo
     let where_ = random.pick(&[None, None, None, Some(1), Some(2), Some(9)]);
     let mut slices = Vec::new();
     for (family, word) in ["IPv4", "IPv6"].into_iter().enumerate() {
-        let ours = service.spec.ip_families.iter().flatten().any(|f| f == word);
+        let of_family = |ip: &String| ip.contains(':') == (word == "IPv6");
+        let ours = service.spec.cluster_ips.iter().flatten().any(of_family);
         // Left over from when the service had the other family too.
         if !ours && !random.percent(10) {
             continue;
@@ -89,7 +90,11 @@ fn slice(random: &mut Random, service: &Service, family: &str, part: usize) -> E
         });
     }
     let address_type = if random.percent(2) { "FQDN" } else { family };
-    let metadata = Meta { labels: Some(labels), ..meta(format!("{name}-{}-{part}", family.to_lowercase())) };
+    let mut metadata =
+        Meta { labels: Some(labels), ..meta(format!("{name}-{}-{part}", family.to_lowercase())) };
+    // Now and then of a service that has only the name in common.
+    metadata.namespace =
+        if random.percent(3) { "elsewhere".into() } else { service.metadata.namespace.clone() };
     EndpointSlice { metadata, address_type: address_type.into(), endpoints: None, ports: Some(ports) }
 }
 
@@ -111,9 +116,11 @@ fn endpoint(random: &mut Random, pod: &Pod, family: usize, hints: Hints, publish
             Some(EndpointHints { for_zones: named(zones, zone_names), for_nodes: named(nodes, vec![node]) })
         }
     };
+    let more = random.percent(5).then(|| ["10.244.9.9", "fd00:244:9::9"][family].to_string());
     let ready = if publish { Some(true) } else { pod.conditions.ready };
     Endpoint {
-        addresses: vec![pod.addresses[family].clone()],
+        // Consumers use the first.
+        addresses: [pod.addresses[family].clone()].into_iter().chain(more).collect(),
         conditions: Some(EndpointConditions { ready, ..pod.conditions }),
         node_name: pod.node.clone(),
         zone: pod.node.as_ref().map(|_| pod.zone.into()),

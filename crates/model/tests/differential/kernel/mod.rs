@@ -20,7 +20,7 @@ const SEEDS: [u64; 3] = [36, 12, 48];
 
 #[test]
 fn the_kernel_takes_the_rules() {
-    let place = Place::new();
+    let Some(place) = Place::first("differential: the kernel takes the rules") else { return };
     for seed in 0..20 {
         let cluster = Cluster::new(seed);
         let rulesets = rulesets(&cluster, 1 + seed as usize % NODES);
@@ -31,6 +31,9 @@ fn the_kernel_takes_the_rules() {
 
 #[test]
 fn packets_fare_as_the_evaluator_says() {
+    if Place::first("differential: packets fare as the evaluator says").is_none() {
+        return;
+    }
     let mut asked = [0; 4];
     for seed in SEEDS {
         let cluster = Cluster::new(seed);

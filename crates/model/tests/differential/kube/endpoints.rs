@@ -1,10 +1,10 @@
 //! The endpoints of a port, merged from all of its slices.
 
-use super::ports::{Port, proto};
+use super::ports::{Port, proto, sloppy};
 use shunt_model::objects::{self, EndpointSlice};
 use shunt_model::store::Family;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// An address and port, with what slices say of it.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ pub fn of(port: &Port, family: Family, slices: &[&EndpointSlice], node: &str) ->
 }
 
 fn endpoint(field: &objects::Endpoint, port: u16, node: &str) -> Option<Endpoint> {
-    let ip: IpAddr = field.addresses.first()?.parse().ok()?;
+    let ip = sloppy(field.addresses.first()?)?;
     let conditions = field.conditions.unwrap_or_default();
     let hints = field.hints.clone().unwrap_or_default();
     let names = |all: Option<Vec<objects::Hint>>| all.into_iter().flatten().map(|h| h.name).collect();

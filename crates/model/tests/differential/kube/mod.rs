@@ -8,7 +8,7 @@ mod service;
 mod topology;
 
 pub use endpoints::Endpoint;
-pub use ports::{Port, proto};
+pub use ports::{Port, proto, sloppy};
 
 use crate::rules::Ruleset;
 use ipnet::IpNet;

@@ -52,11 +52,7 @@ pub fn of(service: &Service, family: Family) -> Vec<Port> {
     if other || unset || spec.type_.as_deref() == Some("ExternalName") {
         return Vec::new();
     }
-    let word = if family == Family::V4 { "IPv4" } else { "IPv6" };
-    let families = spec.ip_families.as_deref().unwrap_or_default();
-    let Some(index) = families.iter().position(|f| f == word) else { return Vec::new() };
-    let cluster_ip = spec.cluster_ips.as_ref().and_then(|ips| ips.get(index)?.parse().ok());
-    let Some(cluster_ip) = cluster_ip else { return Vec::new() };
+    let Some(cluster_ip) = cluster_ip(spec, family) else { return Vec::new() };
     let one = |port: &objects::ServicePort| {
         let config = spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref());
         let seconds = config.and_then(|c| c.timeout_seconds).unwrap_or(10800);
@@ -79,6 +75,18 @@ pub fn of(service: &Service, family: Family) -> Vec<Port> {
     spec.ports.iter().flatten().map(one).collect()
 }
 
+/// In the order of the families; from before there were two, the one there is.
+fn cluster_ip(spec: &objects::ServiceSpec, family: Family) -> Option<IpAddr> {
+    let word = if family == Family::V4 { "IPv4" } else { "IPv6" };
+    let families = spec.ip_families.as_deref().unwrap_or_default();
+    let ip: IpAddr = match families.iter().position(|f| f == word) {
+        Some(index) => sloppy(spec.cluster_ips.as_ref()?.get(index)?)?,
+        None if families.is_empty() => sloppy(spec.cluster_ip.as_ref()?)?,
+        None => return None,
+    };
+    Some(ip).filter(|ip| Family::of(*ip) == family)
+}
+
 /// As the API names it; TCP where it does not.
 pub fn proto(name: Option<&str>) -> Proto {
     match name {
@@ -89,7 +97,14 @@ pub fn proto(name: Option<&str>) -> Proto {
 }
 
 fn addresses<'a>(texts: impl Iterator<Item = &'a String>, family: Family) -> Vec<IpAddr> {
-    texts.filter_map(|t| t.parse().ok()).filter(|a| Family::of(*a) == family).collect()
+    texts.filter_map(|t| sloppy(t)).filter(|a| Family::of(*a) == family).collect()
+}
+
+/// Leading zeros mean nothing, as in objects from before validation minded them.
+pub fn sloppy(text: &str) -> Option<IpAddr> {
+    let plain = |part: &str| part.parse::<u8>().map(|n| n.to_string()).ok();
+    let parts: Option<Vec<String>> = text.split('.').map(plain).collect();
+    parts.map_or_else(|| text.to_string(), |parts| parts.join(".")).parse().ok()
 }
 
 fn vips(service: &Service, family: Family) -> Vec<IpAddr> {
