@@ -114,7 +114,8 @@ pub fn protocol(ctx: Ctx) -> Option<u8> {
 
 /// ECONNREFUSED: what a client sees where nobody listens.
 const ECONNREFUSED: i32 = 111;
-/// EHOSTUNREACH: the endpoints are on other nodes, and the traffic policy is Local. A packet would be dropped silently.
+/// EHOSTUNREACH: where a packet would be dropped silently (the endpoints are on other nodes and the traffic policy is
+/// Local; an address that no service has).
 const EHOSTUNREACH: i32 = 113;
 /// EPERM: what netfilter makes a program see whose packets it drops.
 const EPERM: i32 = 1;
@@ -125,7 +126,7 @@ const ENOMEM: i32 = 12;
 #[inline(always)]
 fn refuse(reason: Reason) -> i32 {
     let errno = match reason {
-        Reason::SocketNoLocalBackend => EHOSTUNREACH,
+        Reason::SocketNoLocalBackend | Reason::SocketUnallocated => EHOSTUNREACH,
         Reason::SocketSourceRange => EPERM,
         Reason::SocketStorage => ENOMEM,
         _ => ECONNREFUSED,

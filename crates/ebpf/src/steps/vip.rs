@@ -8,36 +8,56 @@ use crate::steps::parse::{Parsed, bounded};
 use crate::steps::reject::{self, Reject};
 use shunt_common::{FrontendKey, PortBe, Reason, Scope, frontend_flag};
 
-/// Whether an address is one of a service's, and answers in this scope.
-#[inline(always)]
-pub fn is_vip<A: Family>(dst: A, scope: Scope) -> bool {
-    match A::frontend(&FrontendKey::new(dst, PortBe(0), 0)) {
-        // SAFETY: a value of the frontend map; the kernel keeps it in place while the program runs.
-        Some(row) => {
-            matches!(scope, Scope::Internal) || unsafe { (*row).flags & frontend_flag::EXTERNAL != 0 }
-        }
-        None => false,
-    }
+/// What an address is to us.
+#[derive(Clone, Copy)]
+pub enum Whose {
+    /// A service's, which answers in this scope.
+    Vip,
+    /// In a ServiceCIDR, and no service has it.
+    Unallocated,
+    /// None of our business.
+    Nobodys,
 }
 
-/// A packet to no frontend: refused when its address is a service's, and otherwise none of our business (`None`).
+/// What an address is to us in this scope.
+#[inline(always)]
+pub fn whose<A: Family>(dst: A, scope: Scope) -> Whose {
+    let Some(row) = A::frontend(&FrontendKey::new(dst, PortBe(0), 0)) else {
+        return if dst.in_service_cidr() { Whose::Unallocated } else { Whose::Nobodys };
+    };
+    // SAFETY: a value of the frontend map; the kernel keeps it in place while the program runs.
+    let external = unsafe { (*row).flags & frontend_flag::EXTERNAL != 0 };
+    if matches!(scope, Scope::Internal) || external { Whose::Vip } else { Whose::Nobodys }
+}
+
+/// A packet to no frontend: refused when its address is a service's, dropped when it could be one's and is not (as
+/// kube-proxy does: it would go to the default gateway and perhaps round in circles), and otherwise none of our business
+/// (`None`).
 #[inline(always)]
 pub fn refuse<P: Packet, A: Reject>(pkt: P, p: &Parsed<A>, scope: Scope) -> Option<Outcome> {
     // Most packets that are not to a service are to the node itself.
-    if p.key.dst == A::node_addr() || !is_vip(p.key.dst, scope) {
+    if p.key.dst == A::node_addr() {
         return None;
     }
-    Some(reject::nobody_listens(pkt, p, Reason::UnknownPort))
+    match whose(p.key.dst, scope) {
+        Whose::Vip => Some(reject::nobody_listens(pkt, p, Reason::UnknownPort)),
+        Whose::Unallocated => Some(Outcome::Drop(Reason::Unallocated)),
+        Whose::Nobodys => None,
+    }
 }
 
-/// An ICMP packet: a ping of a service's address is answered, everything else passes.
+/// An ICMP packet: a ping of a service's address is answered, of one that could be one's dropped, everything else passes.
 #[inline(always)]
 pub fn icmp<P: Packet, A: Reject>(pkt: P, p: &Parsed<A>, scope: Scope) -> Outcome {
     let (request, reply) = A::ECHO;
-    if p.tcp != request || p.fragment || !is_vip(p.key.dst, scope) {
+    if p.tcp != request || p.fragment {
         return Outcome::Pass;
     }
-    reject::answer(pkt, Reason::EchoReply, || echo(pkt, p, reply))
+    match whose(p.key.dst, scope) {
+        Whose::Vip => reject::answer(pkt, Reason::EchoReply, || echo(pkt, p, reply)),
+        Whose::Unallocated => Outcome::Drop(Reason::Unallocated),
+        Whose::Nobodys => Outcome::Pass,
+    }
 }
 
 /// Turns an echo request into its reply.

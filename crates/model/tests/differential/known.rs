@@ -1,7 +1,7 @@
 //! Where Shunt differs from kube-proxy: as it means to, or in a way that this test has found and nobody has decided yet.
 //! Nothing else may differ.
 
-use crate::cluster::{Mode, SERVICE_CIDRS, pod_cidrs};
+use crate::cluster::{Mode, pod_cidrs};
 use crate::compare::How;
 use crate::rules::{Fate, Source};
 use crate::seen::{Seen, conditions, external_ips, is_anothers, vips};
@@ -107,17 +107,6 @@ pub const TABLE: &[Known] = &[
             s.case.kube == Fate::Untouched
                 && s.case.shunt == fate::Fate::Reject(Reason::UnknownPort)
                 && s.services().any(|v| vips(v).any(|a| a == s.to()))
-        },
-    },
-    Known {
-        state: State::Open,
-        what: "an address of a ServiceCIDR that no service has passes, which kube-proxy drops",
-        why: "the contract (1.5, rule 2) asks for it; Shunt does not watch ServiceCIDRs",
-        holds: |s| {
-            let nets = SERVICE_CIDRS.iter().map(|n| n.parse::<IpNet>().unwrap());
-            s.case.kube == Fate::Drop
-                && s.case.shunt == fate::Fate::Pass
-                && nets.into_iter().any(|n| n.contains(&s.to()))
         },
     },
     Known {
