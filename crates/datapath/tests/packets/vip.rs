@@ -1,7 +1,7 @@
 //! What a virtual address answers beside its services.
 
 use crate::packet::{IcmpError, Kind, Packet, SYN};
-use crate::world::{BOTH, Family, NEXT, REDIRECT, World};
+use crate::world::{BOTH, DROP, Family, NEXT, REDIRECT, World};
 use etherparse::PacketBuilder;
 use shunt_common::{Frontend, FrontendKind, Reason, frontend_flag};
 use std::net::IpAddr;
@@ -45,6 +45,40 @@ fn a_cluster_ip_is_nobody_s_business_outside() {
         assert_eq!(w.hook("pod_ingress", &unknown).verdict, REDIRECT);
         assert_eq!(w.raw("tc_ingress", &ping(f.client(), f.vip())).verdict, NEXT);
         assert_eq!(w.raw("pod_ingress", &ping(f.client(), f.vip())).verdict, REDIRECT);
+    }
+}
+
+#[test]
+fn what_goes_to_a_service_cidr_s_address_that_no_service_has_is_dropped() {
+    for f in BOTH {
+        let (free, beyond) = match f {
+            Family::V4 => ("10.96.7.7", "10.97.0.1"),
+            Family::V6 => ("fd00:10:96::77", "fd00:10:97::1"),
+        };
+        let (free, beyond): (IpAddr, IpAddr) = (free.parse().unwrap(), beyond.parse().unwrap());
+        let mut w = vip(f, false);
+        w.service(FrontendKind::ClusterIp, (f.cluster_ip(), 80), TCP, (f.remote_pod(), 8080), false);
+        for hook in ["tc_ingress", "pod_ingress"] {
+            let syn = Packet::new((f.client(), 40_000), (free, 80), SYN);
+            assert_eq!(w.expect(hook, &syn, NEXT), syn, "{hook}: no range is known");
+        }
+        w.service_cidrs(&["10.96.0.0/16", "192.0.2.0/24", "fd00:10:96::/112"]);
+        for hook in ["tc_ingress", "pod_ingress"] {
+            let syn = Packet::new((f.client(), 40_000), (free, 80), SYN);
+            assert_eq!(w.hook(hook, &syn).verdict, DROP, "{hook}");
+            assert_eq!(w.hook(hook, &Packet { kind: Kind::Udp, ..syn }).verdict, DROP, "{hook}");
+            assert_eq!(w.raw(hook, &ping(f.client(), free)).verdict, DROP, "{hook}");
+            let outside = Packet { dst: beyond, ..syn };
+            assert_eq!(w.expect(hook, &outside, NEXT), outside, "{hook}");
+        }
+        assert_eq!(w.counted(Reason::Unallocated), 6);
+        // What a service has is served, and its other ports are as they were.
+        let cluster = Packet::new((f.client(), 41_000), (f.cluster_ip(), 80), SYN);
+        assert_eq!(w.expect("pod_ingress", &cluster, NEXT).dst, f.remote_pod());
+        assert_eq!(w.hook("pod_ingress", &Packet { dst: f.vip(), dport: 81, ..cluster }).verdict, REDIRECT);
+        w.service_cidrs(&[]);
+        let syn = Packet::new((f.client(), 40_000), (free, 80), SYN);
+        assert_eq!(w.expect("tc_ingress", &syn, NEXT), syn);
     }
 }
 

@@ -178,6 +178,12 @@ impl World {
         self.apply(Op::PutFrontend { key, row });
     }
 
+    /// Writes the ServiceCIDRs.
+    pub fn service_cidrs(&self, nets: &[&str]) {
+        let nets = nets.iter().map(|net| net.parse().expect("a range")).collect();
+        self.apply(Op::PutServiceCidrs(nets));
+    }
+
     /// A service at `addr:port` with one backend; returns the backend's id.
     pub fn service(
         &mut self,
