@@ -102,8 +102,6 @@ reasons! {
     SocketUnknownPort = 26, true, "socket_unknown_port", "LB, sock cgroup: No service on this port";
     /// An address of a ServiceCIDR that no service has: dropped silently, as kube-proxy does.
     Unallocated = 27, true, "unallocated", "Address of a ServiceCIDR that no service has";
-    /// A socket's call to an address of a ServiceCIDR that no service has.
-    SocketUnallocated = 28, true, "socket_unallocated", "LB, sock cgroup: Address of a ServiceCIDR that no service has";
 }
 
 impl Reason {

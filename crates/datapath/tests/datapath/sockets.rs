@@ -111,19 +111,6 @@ fn an_empty_pool_refuses_and_a_local_policy_without_a_local_backend_says_so() {
 }
 
 #[test]
-fn a_service_cidr_s_address_that_no_service_has_is_unreachable_at_once() {
-    let w = World::new(0);
-    w.frontend("10.96.0.1", 80, 0, true, 0);
-    w.frontend("10.96.0.1", 0, frontend_flag::WILDCARD, false, 0);
-    let nets = BTreeSet::from(["10.96.0.0/16".parse().unwrap()]);
-    w.datapath.store().unwrap().apply(&Op::PutServiceCidrs(nets)).unwrap();
-    assert!(w.connect("10.96.0.9", 80).contains("No route to host"));
-    assert!(w.connect("10.96.0.1", 81).contains("Connection refused"));
-    assert_eq!(w.connect("10.96.0.1", 80), "");
-    assert_eq!((w.counted(Reason::SocketUnallocated), w.counted(Reason::SocketUnknownPort)), (1, 1));
-}
-
-#[test]
 fn source_ranges_are_decided_for_the_node_at_once_and_for_pods_by_their_packets() {
     let w = World::new(0);
     w.frontend("10.96.0.1", 80, frontend_flag::SOURCE_RANGES, true, 0);

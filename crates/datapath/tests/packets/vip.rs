@@ -58,27 +58,29 @@ fn what_goes_to_a_service_cidr_s_address_that_no_service_has_is_dropped() {
         let (free, beyond): (IpAddr, IpAddr) = (free.parse().unwrap(), beyond.parse().unwrap());
         let mut w = vip(f, false);
         w.service(FrontendKind::ClusterIp, (f.cluster_ip(), 80), TCP, (f.remote_pod(), 8080), false);
-        for hook in ["tc_ingress", "pod_ingress"] {
-            let syn = Packet::new((f.client(), 40_000), (free, 80), SYN);
-            assert_eq!(w.expect(hook, &syn, NEXT), syn, "{hook}: no range is known");
-        }
-        w.service_cidrs(&["10.96.0.0/16", "192.0.2.0/24", "fd00:10:96::/112"]);
-        for hook in ["tc_ingress", "pod_ingress"] {
-            let syn = Packet::new((f.client(), 40_000), (free, 80), SYN);
-            assert_eq!(w.hook(hook, &syn).verdict, DROP, "{hook}");
-            assert_eq!(w.hook(hook, &Packet { kind: Kind::Udp, ..syn }).verdict, DROP, "{hook}");
-            assert_eq!(w.raw(hook, &ping(f.client(), free)).verdict, DROP, "{hook}");
-            let outside = Packet { dst: beyond, ..syn };
-            assert_eq!(w.expect(hook, &outside, NEXT), outside, "{hook}");
-        }
-        assert_eq!(w.counted(Reason::Unallocated), 6);
-        // What a service has is served, and its other ports are as they were.
-        let cluster = Packet::new((f.client(), 41_000), (f.cluster_ip(), 80), SYN);
-        assert_eq!(w.expect("pod_ingress", &cluster, NEXT).dst, f.remote_pod());
-        assert_eq!(w.hook("pod_ingress", &Packet { dst: f.vip(), dport: 81, ..cluster }).verdict, REDIRECT);
-        w.service_cidrs(&[]);
         let syn = Packet::new((f.client(), 40_000), (free, 80), SYN);
-        assert_eq!(w.expect("tc_ingress", &syn, NEXT), syn);
+        assert_eq!(w.expect("tc_egress", &syn, NEXT), syn, "no range is known");
+        w.service_cidrs(&["10.96.0.0/16", "192.0.2.0/24", "fd00:10:96::/112"]);
+        assert_eq!(w.hook("tc_egress", &syn).verdict, DROP);
+        assert_eq!(w.hook("tc_egress", &Packet { kind: Kind::Udp, ..syn }).verdict, DROP);
+        assert_eq!(w.raw("tc_egress", &ping(f.client(), free)).verdict, DROP);
+        assert_eq!(w.counted(Reason::Unallocated), 3);
+        for hook in ["tc_ingress", "pod_ingress", "pod_egress"] {
+            assert_eq!(w.expect(hook, &syn, NEXT), syn, "{hook}: another proxy may have a service there");
+        }
+        // A service's own address may leave: ClusterIPs are left alone outside.
+        w.put_frontend(
+            f.cluster_ip(),
+            0,
+            0,
+            Frontend { flags: frontend_flag::WILDCARD, ..Frontend::default() },
+        );
+        for (dst, dport) in [(beyond, 80), (f.client(), 80), (f.cluster_ip(), 81), (f.vip(), 81)] {
+            let other = Packet { dst, dport, ..syn };
+            assert_eq!(w.expect("tc_egress", &other, NEXT), other);
+        }
+        w.service_cidrs(&[]);
+        assert_eq!(w.expect("tc_egress", &syn, NEXT), syn);
     }
 }
 

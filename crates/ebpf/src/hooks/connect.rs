@@ -56,7 +56,7 @@ fn translated<A: Mapped>(ctx: Ctx, dst: A, proto: u8) -> Choice {
     let port = user_port(ctx);
     let Some(row) = translate::frontend(dst, port, proto) else {
         // Resolvers connect UDP sockets to any port, only to see which way a packet would go.
-        return translate::no_frontend(ctx, dst, proto == Proto::Udp as u8);
+        return if proto == Proto::Udp as u8 { Choice::Leave } else { translate::no_frontend(ctx, dst) };
     };
     match translate::entitled(ctx, row) {
         Ok(cookie) => translate::choose(row, cookie, dst, port),

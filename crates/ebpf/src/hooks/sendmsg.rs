@@ -33,7 +33,7 @@ fn choose<A: Mapped + Family>(ctx: Ctx, dst: A) -> Choice {
         return Choice::Leave;
     }
     let Some(row) = translate::frontend(dst, port, proto) else {
-        return translate::no_frontend(ctx, dst, false);
+        return translate::no_frontend(ctx, dst);
     };
     let cookie = match translate::entitled(ctx, row) {
         Ok(cookie) => cookie,

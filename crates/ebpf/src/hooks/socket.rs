@@ -114,8 +114,7 @@ pub fn protocol(ctx: Ctx) -> Option<u8> {
 
 /// ECONNREFUSED: what a client sees where nobody listens.
 const ECONNREFUSED: i32 = 111;
-/// EHOSTUNREACH: where a packet would be dropped silently (the endpoints are on other nodes and the traffic policy is
-/// Local; an address that no service has).
+/// EHOSTUNREACH: the endpoints are on other nodes, and the traffic policy is Local. A packet would be dropped silently.
 const EHOSTUNREACH: i32 = 113;
 /// EPERM: what netfilter makes a program see whose packets it drops.
 const EPERM: i32 = 1;
@@ -126,7 +125,7 @@ const ENOMEM: i32 = 12;
 #[inline(always)]
 fn refuse(reason: Reason) -> i32 {
     let errno = match reason {
-        Reason::SocketNoLocalBackend | Reason::SocketUnallocated => EHOSTUNREACH,
+        Reason::SocketNoLocalBackend => EHOSTUNREACH,
         Reason::SocketSourceRange => EPERM,
         Reason::SocketStorage => ENOMEM,
         _ => ECONNREFUSED,

@@ -3,8 +3,7 @@
 use crate::config;
 use crate::hooks::socket::{Ctx, Mapped};
 use crate::maps::OPT_OUT;
-use crate::steps::vip::{self, Whose};
-use crate::steps::{affinity, pick::Pick, start};
+use crate::steps::{affinity, pick::Pick, start, vip};
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_netns_cookie};
 use shunt_common::{Frontend, FrontendKey, PortBe, Reason, Scope, SockPeer, feature, frontend_flag};
 
@@ -79,17 +78,14 @@ pub fn frontend<A: Mapped>(dst: A, port: PortBe, proto: u8) -> Option<&'static F
     A::frontend(&FrontendKey::new(dst, port, proto)).map(|row| unsafe { &*row })
 }
 
-/// A destination that is no frontend: refused when its address is a service's (not to a `probing` socket, which has no
-/// port in mind), or could be one's and is not.
+/// A destination that is no frontend: refused when its address is a service's.
 #[inline(always)]
-pub fn no_frontend<A: Mapped>(ctx: Ctx, dst: A, probing: bool) -> Choice {
-    let reason = match vip::whose(dst, Scope::Internal) {
-        Whose::Vip if probing => return Choice::Leave,
-        Whose::Vip => Reason::SocketUnknownPort,
-        Whose::Unallocated => Reason::SocketUnallocated,
-        Whose::Nobodys => return Choice::Leave,
-    };
-    if netns(ctx).0 || !opted_out() { Choice::Refuse(reason) } else { Choice::Leave }
+pub fn no_frontend<A: Mapped>(ctx: Ctx, dst: A) -> Choice {
+    if vip::is_vip(dst, Scope::Internal) && (netns(ctx).0 || !opted_out()) {
+        Choice::Refuse(Reason::SocketUnknownPort)
+    } else {
+        Choice::Leave
+    }
 }
 
 /// Whether the socket path serves this socket at this frontend: the cookie of the socket's network namespace, or what

@@ -8,56 +8,47 @@ use crate::steps::parse::{Parsed, bounded};
 use crate::steps::reject::{self, Reject};
 use shunt_common::{FrontendKey, PortBe, Reason, Scope, frontend_flag};
 
-/// What an address is to us.
-#[derive(Clone, Copy)]
-pub enum Whose {
-    /// A service's, which answers in this scope.
-    Vip,
-    /// In a ServiceCIDR, and no service has it.
-    Unallocated,
-    /// None of our business.
-    Nobodys,
-}
-
-/// What an address is to us in this scope.
+/// Whether an address is one of a service's, and answers in this scope.
 #[inline(always)]
-pub fn whose<A: Family>(dst: A, scope: Scope) -> Whose {
-    let Some(row) = A::frontend(&FrontendKey::new(dst, PortBe(0), 0)) else {
-        return if dst.in_service_cidr() { Whose::Unallocated } else { Whose::Nobodys };
-    };
-    // SAFETY: a value of the frontend map; the kernel keeps it in place while the program runs.
-    let external = unsafe { (*row).flags & frontend_flag::EXTERNAL != 0 };
-    if matches!(scope, Scope::Internal) || external { Whose::Vip } else { Whose::Nobodys }
+pub fn is_vip<A: Family>(dst: A, scope: Scope) -> bool {
+    match A::frontend(&FrontendKey::new(dst, PortBe(0), 0)) {
+        // SAFETY: a value of the frontend map; the kernel keeps it in place while the program runs.
+        Some(row) => {
+            matches!(scope, Scope::Internal) || unsafe { (*row).flags & frontend_flag::EXTERNAL != 0 }
+        }
+        None => false,
+    }
 }
 
-/// A packet to no frontend: refused when its address is a service's, dropped when it could be one's and is not (as
-/// kube-proxy does: it would go to the default gateway and perhaps round in circles), and otherwise none of our business
-/// (`None`).
+/// A packet to no frontend: refused when its address is a service's, and otherwise none of our business (`None`).
 #[inline(always)]
 pub fn refuse<P: Packet, A: Reject>(pkt: P, p: &Parsed<A>, scope: Scope) -> Option<Outcome> {
     // Most packets that are not to a service are to the node itself.
-    if p.key.dst == A::node_addr() {
+    if p.key.dst == A::node_addr() || !is_vip(p.key.dst, scope) {
         return None;
     }
-    match whose(p.key.dst, scope) {
-        Whose::Vip => Some(reject::nobody_listens(pkt, p, Reason::UnknownPort)),
-        Whose::Unallocated => Some(Outcome::Drop(Reason::Unallocated)),
-        Whose::Nobodys => None,
-    }
+    Some(reject::nobody_listens(pkt, p, Reason::UnknownPort))
 }
 
-/// An ICMP packet: a ping of a service's address is answered, of one that could be one's dropped, everything else passes.
+/// A packet that leaves the node untranslated, to an address of a ServiceCIDR that no service has, is dropped: it would go
+/// to the default gateway, and perhaps round in circles. Not sooner: whoever comes after us on the packet's way (another
+/// proxy, with services of its own) may translate it, as may kube-proxy's rules, which drop such packets at the same place.
+#[inline(always)]
+pub fn leave<A: Family>(dst: A) -> Outcome {
+    if dst.in_service_cidr() && A::frontend(&FrontendKey::new(dst, PortBe(0), 0)).is_none() {
+        return Outcome::Drop(Reason::Unallocated);
+    }
+    Outcome::Pass
+}
+
+/// An ICMP packet: a ping of a service's address is answered, everything else passes.
 #[inline(always)]
 pub fn icmp<P: Packet, A: Reject>(pkt: P, p: &Parsed<A>, scope: Scope) -> Outcome {
     let (request, reply) = A::ECHO;
-    if p.tcp != request || p.fragment {
+    if p.tcp != request || p.fragment || !is_vip(p.key.dst, scope) {
         return Outcome::Pass;
     }
-    match whose(p.key.dst, scope) {
-        Whose::Vip => reject::answer(pkt, Reason::EchoReply, || echo(pkt, p, reply)),
-        Whose::Unallocated => Outcome::Drop(Reason::Unallocated),
-        Whose::Nobodys => Outcome::Pass,
-    }
+    reject::answer(pkt, Reason::EchoReply, || echo(pkt, p, reply))
 }
 
 /// Turns an echo request into its reply.
