@@ -64,9 +64,10 @@ pub const TABLE: &[Known] = &[
         },
     },
     Known {
-        state: State::Open,
+        state: State::Meant,
         what: "masqueradeAll: a pod keeps its address to a ClusterIP's backend of another node",
-        why: "the contract (1.1) has the setting as one to act on; Shunt has nothing of the kind",
+        why: "it makes replies come back through the node; here they need not: the socket is translated, or the pod's own \
+              interface, which every reply passes",
         holds: |s| {
             matches!(s.case.how, How::Masquerade { kube: true, local: false })
                 && matches!(s.from(), Source::Pod(_))
