@@ -22,11 +22,15 @@ pub struct Config {
     pub snat_max: u16,
     /// Slots of the unconfirmed ring on each CPU; a power of two.
     pub ring_size: u32,
+    /// Values in a Maglev table, see [`crate::maglev`].
+    pub maglev_size: u32,
+    /// Seed of the hash that Maglev looks a flow up by; the same on every node.
+    pub maglev_seed: u32,
     /// Always zero.
     pub pad: u32,
 }
 
-const _: () = assert!(size_of::<Config>() == 48);
+const _: () = assert!(size_of::<Config>() == 56);
 pod!(Config);
 
 /// Bits of [`Config::features`].

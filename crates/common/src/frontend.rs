@@ -62,7 +62,7 @@ pub struct Frontend {
     pub service: u32,
     /// A [`FrontendKind`] as a number; zero is refused.
     pub kind: u8,
-    /// How the pool's slots were filled: 0 random. Only for listings; the pick is the same.
+    /// How a backend is picked: 0 random, 1 Maglev. Only for listings; programs go by [`frontend_flag::MAGLEV`].
     pub algorithm: u8,
     /// Forwarding mode: 0 SNAT.
     pub mode: u8,
@@ -87,6 +87,14 @@ impl Frontend {
             Scope::External => self.pools[0],
             Scope::Internal => self.pools[1],
         }
+    }
+
+    /// How many slots a pool of this row has. With [`frontend_flag::MAGLEV`] the `len` ascending ids are followed by the same
+    /// ids in order of address and port, which is what the table's values count by, and by the table's
+    /// [`TableRef`](crate::maglev::TableRef).
+    #[inline(always)]
+    pub const fn extent(&self, pool: Pool) -> u32 {
+        if self.flags & frontend_flag::MAGLEV != 0 && pool.len > 0 { pool.len * 2 + 1 } else { pool.len }
     }
 }
 
@@ -114,6 +122,8 @@ pub mod frontend_flag {
     /// The row at port 0 and protocol 0 of a virtual address: ports that no service has are refused there, and ICMP echo
     /// is answered. No packet is balanced by it.
     pub const WILDCARD: u32 = 1 << 8;
+    /// Each pool that is not empty has a Maglev table, see [`Frontend::extent`](crate::Frontend::extent).
+    pub const MAGLEV: u32 = 1 << 9;
 }
 
 /// What kind of address a frontend is; the numbers are part of the ABI.

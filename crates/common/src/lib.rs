@@ -19,6 +19,7 @@ pub mod csum;
 mod device;
 mod flow;
 mod frontend;
+pub mod maglev;
 pub mod maps;
 mod reason;
 mod service_cidr;

@@ -40,11 +40,14 @@ pub const OPT_OUT: &str = "opt_out";
 pub const SERVICE_CIDRS: &str = "service_cidrs";
 /// 0 -> `u64` tokens (high half jiffies stamp, low half tokens): PERCPU_ARRAY, rate of packets we generate.
 pub const REPLY_TOKENS: &str = "reply_tokens";
+/// chunk -> ARRAY of `u64`, [`crate::maglev::CHUNK_UNITS`] of them, that user space maps and writes: ARRAY_OF_MAPS. Maglev
+/// tables, see [`crate::maglev::TableRef`]. An array is made when its first table is.
+pub const MAGLEV: &str = "maglev";
 /// The programs' read-only configuration, a `Config`.
 pub const CONFIG: &str = "CONFIG";
 
 /// Every map that is pinned, in no order.
-pub const PINNED: [&str; 20] = [
+pub const PINNED: [&str; 21] = [
     FRONTENDS4,
     FRONTENDS6,
     BACKENDS4,
@@ -65,6 +68,7 @@ pub const PINNED: [&str; 20] = [
     OPT_OUT,
     SERVICE_CIDRS,
     REPLY_TOKENS,
+    MAGLEV,
 ];
 
 /// Backend ids in one element of the `pool` array: elements are padded to 8 bytes, so single ids would waste half.

@@ -10,6 +10,7 @@ use crate::mapped::Arrays;
 use crate::pins::Pins;
 use crate::store::ranges::Ranges;
 use crate::store::rows;
+use crate::store::tables::Tables;
 use crate::table::{self, Table};
 use crate::{Attachment, Clock, Error, MapSpec, Sizes, clock, sys};
 use aya::Pod;
@@ -17,6 +18,7 @@ use shunt_common::maps::{COUNTERS, DEVICES, FLOWS4, FLOWS6, FRONTENDS4, FRONTEND
 use shunt_common::{
     Backend, Counter, Device, Direction, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, Pool, Reason,
 };
+use shunt_common::maglev::{CHUNK_UNITS, HEADER_UNITS, SIZES, TableRef};
 use shunt_model::store::RangeRef;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -88,6 +90,33 @@ impl Reader {
     pub fn source_ranges(&self) -> Result<Vec<RangeRef>, Error> {
         let ranges = Ranges::new(|name| open_map(&self.pins, name))?;
         ranges.all().map_err(Error::system("reading the maps of source ranges"))
+    }
+
+    /// The values of a pool's Maglev table of `size` values, as its backends' ids; empty when it has none.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn lookup_table(&self, row: &Frontend, pool: Pool) -> Result<Vec<u32>, Error> {
+        let extent = row.extent(pool);
+        let slots: Vec<u32> = self.slots(Pool { offset: pool.offset, len: extent }).into_iter().collect();
+        let Some(word) = slots.last().filter(|_| extent > pool.len && slots.len() as u32 == extent) else {
+            return Ok(Vec::new());
+        };
+        let table = TableRef(*word);
+        let mut tables = Tables::new(|name| open_map(&self.pins, name))?;
+        let failed = || Error::system("reading map maglev");
+        let Some(head) = tables.head(table).map_err(failed())? else { return Ok(Vec::new()) };
+        let bytes = TableRef::units(CHUNK_UNITS, false).min(head.units as u32);
+        let words = tables.read(table.at(), bytes).map_err(failed())?.unwrap_or_default();
+        let values = words.iter().skip(HEADER_UNITS as usize).flat_map(|w| w.to_le_bytes());
+        let values: Vec<u8> = values.collect();
+        let ordered = &slots[pool.len as usize..];
+        let width = if table.is_wide() { 2 } else { 1 };
+        let value = |v: &[u8]| v.iter().rev().fold(0usize, |n, b| n << 8 | usize::from(*b));
+        // The sizes are odd, so the last element is not full.
+        let count = SIZES.iter().rev().find(|s| **s as usize * width <= values.len()).copied().unwrap_or(0);
+        let ids = values.chunks(width).take(count as usize).map(value);
+        Ok(ids.filter_map(|v| ordered.get(..pool.len as usize)?.get(v).copied()).collect())
     }
 
     /// Every used IPv4 backend, by id.

@@ -63,6 +63,8 @@ pub(crate) fn config(
         snat_min: *settings.snat_ports.start(),
         snat_max: *settings.snat_ports.end(),
         ring_size: sizes.ring_slots,
+        maglev_size: settings.maglev.size,
+        maglev_seed: settings.maglev.flow_seed(),
         pad: 0,
     }
 }
@@ -183,6 +185,7 @@ fn map_fd(map: &aya::maps::Map) -> Option<BorrowedFd<'_>> {
         | Map::LpmTrie(data)
         | Map::Array(data)
         | Map::PerCpuArray(data)
+        | Map::ArrayOfMaps(data)
         | Map::SkStorage(data) => Some(data.fd().as_fd()),
         _ => None,
     }

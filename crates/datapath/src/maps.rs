@@ -15,13 +15,14 @@ const NO_PREALLOC: u32 = 1 << 0;
 /// `BPF_F_RDONLY_PROG`: programs only read, the agent writes.
 const RDONLY_PROG: u32 = 1 << 7;
 /// `BPF_F_MMAPABLE`; together with [`RDONLY_PROG`] the kernel would allow no writable mapping.
-const MMAPABLE: u32 = 1 << 10;
+pub(crate) const MMAPABLE: u32 = 1 << 10;
 
 const HASH: u32 = 1;
-const ARRAY: u32 = 2;
+pub(crate) const ARRAY: u32 = 2;
 const PERCPU_ARRAY: u32 = 6;
 const LRU_HASH: u32 = 9;
 const LPM_TRIE: u32 = 11;
+const ARRAY_OF_MAPS: u32 = 12;
 const SK_STORAGE: u32 = 24;
 
 /// The shape of one map.
@@ -52,6 +53,7 @@ impl MapSpec {
             PERCPU_ARRAY => "percpu_array",
             LRU_HASH => "lru_hash",
             LPM_TRIE => "lpm_trie",
+            ARRAY_OF_MAPS => "array_of_maps",
             SK_STORAGE => "sk_storage",
             _ => "other",
         }
@@ -104,6 +106,7 @@ pub(crate) fn specs(sizes: &Sizes) -> [MapSpec; maps::PINNED.len()] {
         spec::<u64, u32>(maps::OPT_OUT, HASH, maps::OPT_OUTS, agent, ""),
         spec::<u32, ServiceCidrs>(maps::SERVICE_CIDRS, ARRAY, 1, RDONLY_PROG, ""),
         spec::<u32, u64>(maps::REPLY_TOKENS, PERCPU_ARRAY, 1, 0, ""),
+        spec::<u32, u32>(maps::MAGLEV, ARRAY_OF_MAPS, shunt_common::maglev::CHUNKS, 0, ""),
     ]
 }
 

@@ -27,6 +27,8 @@ pub struct Settings {
     pub features: u32,
     /// How long silent flows are remembered.
     pub lifetimes: Lifetimes,
+    /// Maglev tables; the model's must be the same.
+    pub maglev: shunt_model::maglev::Settings,
     /// Attach to devices by clsact filters even where the kernel has TCX; for tests.
     pub force_clsact: bool,
 }
@@ -97,6 +99,7 @@ impl Settings {
             snat_ports: 32768..=65535,
             features: feature::IPV4 | feature::IPV6 | feature::BIND_PROTECTION,
             lifetimes: Lifetimes::default(),
+            maglev: shunt_model::maglev::Settings::default(),
             force_clsact: false,
         }
     }

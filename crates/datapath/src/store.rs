@@ -3,8 +3,9 @@
 use crate::mapped::{Arrays, Mapped};
 use crate::{Error, Table, maps as specs};
 use shunt_common::maps::{
-    BACKENDS4, BACKENDS6, FRONTENDS4, FRONTENDS6, POOL, POOL_LANES, SERVICE_CIDRS, SOURCE_RANGES4,
+    BACKENDS4, BACKENDS6, FRONTENDS4, FRONTENDS6, MAGLEV, POOL, POOL_LANES, SERVICE_CIDRS, SOURCE_RANGES4,
 };
+use shunt_common::maglev::TableRef;
 use shunt_common::{Backend, Frontend, FrontendKey, Ip4, Ip6, Pool, Scope};
 use shunt_model::store::{Actual, BackendRow, Capacity, Family, FrontendRef, MapError, MapStore, Op};
 use std::collections::BTreeMap;
@@ -15,10 +16,12 @@ use std::sync::atomic::Ordering;
 mod cidrs;
 pub(crate) mod ranges;
 pub(crate) mod rows;
+pub(crate) mod tables;
 
 use cidrs::Cidrs;
 use ranges::Ranges;
 use rows::Row;
+use tables::Tables;
 
 /// Frontends by system call, backends and pools through memory.
 #[derive(Debug)]
@@ -27,6 +30,7 @@ pub struct KernelStore {
     frontends6: Table<FrontendKey<Ip6>, Frontend>,
     ranges: Ranges,
     cidrs: Cidrs,
+    tables: Tables,
     arrays: Arrays,
 }
 
@@ -40,6 +44,7 @@ impl KernelStore {
             frontends4: Table::new(map(FRONTENDS4)?, FRONTENDS4)?,
             frontends6: Table::new(map(FRONTENDS6)?, FRONTENDS6)?,
             cidrs: Cidrs::new(&map)?,
+            tables: Tables::new(&map)?,
             ranges: Ranges::new(map)?,
             arrays,
         })
@@ -82,10 +87,23 @@ impl KernelStore {
         removed.map(|_| ()).map_err(kernel(map, "removing a frontend"))
     }
 
+    /// The slots and tables that a frontend's pools name.
+    fn named(&mut self, row: &Frontend, actual: &mut Actual) -> Result<(), MapError> {
+        self.slots(row, &mut actual.slots)?;
+        for pool in row.pools.iter().filter(|p| row.extent(**p) > p.len) {
+            let Some(word) = actual.slots.get(&pool.offset.saturating_add(2 * pool.len)) else { continue };
+            let table = TableRef(*word);
+            if let Some(head) = self.tables.head(table).map_err(kernel(MAGLEV, "reading"))? {
+                actual.tables.insert(table.at(), head);
+            }
+        }
+        Ok(())
+    }
+
     /// The slots that a frontend's pools name.
     fn slots(&self, row: &Frontend, slots: &mut BTreeMap<u32, u32>) -> Result<(), MapError> {
         for pool in [row.pool(Scope::External), row.pool(Scope::Internal)] {
-            for slot in pool.offset..pool.offset.saturating_add(pool.len) {
+            for slot in pool.offset..pool.offset.saturating_add(row.extent(pool)) {
                 if let Some(word) =
                     self.arrays.pool.word(slot).map_err(kernel(POOL, "mapping into memory"))?
                 {
@@ -99,7 +117,8 @@ impl KernelStore {
 
 fn put_pool(slots: &Mapped, pool: Pool, ids: &[u32]) -> Result<(), MapError> {
     let full = || MapError::Full { map: POOL, max: slots.words() as u32, key: specs::LB_MAP_MAX };
-    if ids.len() != pool.len as usize {
+    let len = pool.len as usize;
+    if ids.len() != len && ids.len() != 2 * len + 1 {
         return Err(full());
     }
     for (slot, id) in (pool.offset..).zip(ids) {
@@ -118,6 +137,7 @@ impl MapStore for KernelStore {
     fn apply(&mut self, op: &Op) -> Result<(), MapError> {
         match op {
             Op::PutBackend { id, row } => self.put_backend(*id, row),
+            Op::PutTable { at, table } => self.tables.put(*at, table),
             Op::PutPool { pool, ids } => put_pool(&self.arrays.pool, *pool, ids),
             Op::PutFrontend { key, row } => self.put_frontend(key, row),
             Op::PutRange(range) => self.ranges.put(range),
@@ -137,11 +157,11 @@ impl MapStore for KernelStore {
         };
         actual.ranges.extend(self.ranges.all().map_err(kernel(SOURCE_RANGES4, "reading"))?);
         for (key, row) in self.frontends4.entries().map_err(kernel(FRONTENDS4, "reading"))? {
-            self.slots(&row, &mut actual.slots)?;
+            self.named(&row, &mut actual)?;
             actual.frontends.insert(FrontendRef::V4(key), row);
         }
         for (key, row) in self.frontends6.entries().map_err(kernel(FRONTENDS6, "reading"))? {
-            self.slots(&row, &mut actual.slots)?;
+            self.named(&row, &mut actual)?;
             actual.frontends.insert(FrontendRef::V6(key), row);
         }
         Ok(actual)
@@ -153,6 +173,7 @@ impl MapStore for KernelStore {
             slots: self.arrays.pool.elements() * POOL_LANES as u32,
             frontends: self.frontends4.max_entries().min(self.frontends6.max_entries()),
             ranges: self.ranges.max_entries(),
+            chunks: self.tables.max(),
         }
     }
 }

@@ -14,6 +14,8 @@ static CONFIG: Global<Config> = Global::new(Config {
     snat_min: 32768,
     snat_max: 65535,
     ring_size: shunt_common::maps::RING_SLOTS,
+    maglev_size: shunt_common::maglev::DEFAULT_SIZE,
+    maglev_seed: 0,
     pad: 0,
 });
 
@@ -60,6 +62,14 @@ field!(
 field!(
     /// Slots of the unconfirmed ring on each CPU.
     ring_size: u32
+);
+field!(
+    /// Values in a Maglev table.
+    maglev_size: u32
+);
+field!(
+    /// Seed of a flow's hash.
+    maglev_seed: u32
 );
 
 /// Whether a feature bit is on.

@@ -4,11 +4,11 @@ use crate::packet::Fib;
 use crate::steps::parse::Parsed;
 use crate::steps::reserve::Wanted;
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG};
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage};
 use aya_ebpf::macros::btf_map;
 use shunt_common::{
     AffinityKey, AffinityRow, Backend, Counter, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6,
-    Reason, ServiceCidrs, SockPeer, SockPeers,
+    Reason, ServiceCidrs, SockPeer, SockPeers, maglev,
     maps::{AFFINITY_ROWS, FLOW_ROWS, LB_MAP_MAX, OPT_OUTS, POOL_LANES, RING_SLOTS, SOURCE_RANGES},
 };
 
@@ -45,6 +45,8 @@ const RING: usize = RING_SLOTS as usize;
 const AFFINITIES: usize = AFFINITY_ROWS as usize;
 const RANGES: usize = SOURCE_RANGES as usize;
 const OPTED: usize = OPT_OUTS as usize;
+const CHUNK: usize = maglev::CHUNK_UNITS as usize;
+const TABLES: usize = maglev::CHUNKS as usize;
 const COUNTERS: usize = Reason::COUNTERS as usize;
 
 #[btf_map(name = "frontends4")]
@@ -97,3 +99,6 @@ pub static OPT_OUT: HashMap<u64, u32, OPTED, AGENT> = HashMap::new();
 pub static SERVICE_CIDRS: Array<ServiceCidrs, 1, AGENT_ARRAY> = Array::new();
 #[btf_map(name = "reply_tokens")]
 pub static REPLY_TOKENS: PerCpuArray<u64, 1> = PerCpuArray::new();
+/// Values are `u64`, as the layout of tables counts by them.
+#[btf_map(name = "maglev")]
+pub static MAGLEV: ArrayOfMaps<Array<u64, CHUNK, MAPPED>, TABLES> = ArrayOfMaps::new();

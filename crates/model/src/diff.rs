@@ -23,7 +23,7 @@ impl Known for Ledger {
         Ledger::backend(self, family, id)
     }
     fn holds(&self, family: Family, pool: Pool, ids: &[u32]) -> bool {
-        self.pool(family, pool) == ids
+        self.words(family, pool) == ids
     }
     fn frontend(&self, key: &FrontendRef) -> Option<Frontend> {
         Ledger::frontend(self, key).copied()
@@ -61,6 +61,7 @@ pub fn diff(known: &impl Known, family: Family, want: &Entries) -> Vec<Op> {
     let backends: BTreeMap<u32, BackendRow> = want.backends.iter().copied().collect();
     let backends = backends.into_iter().filter(|(id, row)| known.backend(family, *id) != Some(*row));
     let mut ops: Vec<Op> = backends.map(|(id, row)| Op::PutBackend { id, row }).collect();
+    ops.extend(want.tables.iter().map(|(at, table)| Op::PutTable { at: *at, table: table.clone() }));
     let pools = want.pools.iter().filter(|(pool, ids)| !known.holds(family, *pool, ids));
     ops.extend(pools.map(|(pool, ids)| Op::PutPool { pool: *pool, ids: ids.clone() }));
     let (service, had) = (want.service, known.sources(want.service, family));

@@ -17,6 +17,7 @@ pub mod dump;
 pub mod fate;
 pub mod ledger;
 pub mod lower;
+pub mod maglev;
 mod model;
 pub mod objects;
 mod problem;

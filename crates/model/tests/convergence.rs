@@ -194,7 +194,7 @@ proptest! {
         frontends in 1..12u32,
         ranges in 0..6u32,
     ) {
-        let small = Capacity { backends, slots, frontends, ranges };
+        let small = Capacity { backends, slots, frontends, ranges, chunks: 4 };
         let mut cluster = Cluster::with_capacity(options(), small);
         for event in &events {
             happen(&mut cluster, event);

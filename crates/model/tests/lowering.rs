@@ -114,7 +114,7 @@ fn writes_come_in_the_order_backends_pool_source_ranges_frontends() {
     let ops = diff(&Actual::default(), Family::V4, &entries());
     let step = |op: &Op| match op {
         Op::PutBackend { .. } => 0,
-        Op::PutPool { .. } => 1,
+        Op::PutTable { .. } | Op::PutPool { .. } => 1,
         Op::PutRange(_) => 2,
         Op::PutFrontend { .. } => 3,
         Op::PutServiceCidrs(_) => panic!("they are no service's"),

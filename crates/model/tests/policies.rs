@@ -169,7 +169,7 @@ fn forwarding_mode_and_algorithm_are_in_the_row_when_they_are_known() {
         ("", (0, 0), true),
         ("service.cilium.io/forwarding-mode: snat, service.cilium.io/lb-algorithm: random", (0, 0), true),
         ("shunt.io/forwarding-mode: dsr", (1, 0), false),
-        ("shunt.io/lb-algorithm: maglev", (0, 1), false),
+        ("shunt.io/lb-algorithm: maglev", (0, 1), true),
     ] {
         let (row, problems) = row(annotations, "");
         assert_eq!((row.mode, row.algorithm), want, "{annotations}");

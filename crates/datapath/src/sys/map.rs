@@ -108,7 +108,6 @@ pub(crate) unsafe fn lookup_batch(
 }
 
 /// Makes a map that no object declares.
-#[cfg(test)]
 pub(crate) fn create(
     map_type: u32,
     key: u32,
@@ -119,6 +118,13 @@ pub(crate) fn create(
     let mut attr = [map_type, key, value, max, flags];
     // SAFETY: `attr` is the head of what BPF_MAP_CREATE takes and has no pointers; the answer is a fresh descriptor.
     unsafe { bpf(Cmd::MapCreate, &mut attr).map(|fd| super::own(fd)) }
+}
+
+/// Opens a map by its id.
+pub(crate) fn by_id(id: u32) -> io::Result<std::os::fd::OwnedFd> {
+    let mut attr = [id, 0, 0];
+    // SAFETY: what BPF_MAP_GET_FD_BY_ID takes, without pointers; the answer is a fresh descriptor.
+    unsafe { bpf(Cmd::MapById, &mut attr).map(|fd| super::own(fd)) }
 }
 
 /// The head of the kernel's `struct bpf_map_info`.

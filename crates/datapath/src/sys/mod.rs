@@ -15,7 +15,6 @@ use std::os::fd::{FromRawFd, OwnedFd};
 #[derive(Clone, Copy)]
 #[repr(i32)]
 enum Cmd {
-    #[cfg(test)]
     MapCreate = 0,
     MapLookup = 1,
     MapUpdate = 2,
@@ -25,6 +24,7 @@ enum Cmd {
     ObjPin = 6,
     ObjGet = 7,
     ProgTestRun = 10,
+    MapById = 14,
     InfoByFd = 15,
     MapLookupBatch = 24,
     LinkCreate = 28,

@@ -171,6 +171,15 @@ impl World {
         pool
     }
 
+    /// Writes a pool of `len` backends with a Maglev table: its ids twice, and where the table is.
+    pub fn maglev_pool(&mut self, len: u32, mut slots: Vec<u32>, table: u32) -> Pool {
+        slots.push(table);
+        let pool = Pool { offset: self.next_slot, len };
+        self.next_slot += slots.len() as u32;
+        self.apply(Op::PutPool { pool, ids: slots });
+        pool
+    }
+
     /// Writes a frontend's row; its service id follows from the port.
     pub fn put_frontend(&mut self, addr: IpAddr, port: u16, proto: u8, row: Frontend) {
         let key = match addr {

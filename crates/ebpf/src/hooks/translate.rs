@@ -114,7 +114,13 @@ pub fn entitled(ctx: Ctx, row: &Frontend) -> Result<u64, Instead> {
 #[inline(always)]
 pub fn choose<A: Mapped>(row: &Frontend, cookie: u64, dst: A, port: PortBe) -> Choice {
     let client = [cookie as u32, (cookie >> 32) as u32];
-    match affinity::choose::<A>(row, row.pool(Scope::Internal), &client, A::CLIENT.1) {
+    match affinity::choose::<A>(
+        row,
+        row.pool(Scope::Internal),
+        &client,
+        A::CLIENT.1,
+        affinity::Basis { hashed: false, hash: 0 },
+    ) {
         Ok(Pick { id, backend }) => Choice::Backend(SockPeer {
             backend: backend.addr.mapped(),
             frontend: dst.mapped(),

@@ -3,10 +3,21 @@
 use crate::config;
 use crate::family::Family;
 use crate::maps::AFFINITY;
-use crate::steps::pick::{Pick, by_id, pick, random, slot_id};
+use crate::steps::maglev;
+use crate::steps::pick::{Pick, by_id, in_slot, random, slot, slot_id};
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_loop};
 use core::ffi::c_void;
-use shunt_common::{AffinityKey, AffinityRow, Frontend, Pool, Reason};
+use shunt_common::{AffinityKey, AffinityRow, Frontend, Pool, Reason, frontend_flag};
+
+/// What a flow is picked by: its hash, where it has one. A socket that connects has no source yet, and so Maglev does not
+/// count there. No enum: the verifier of 6.1 takes no word that was never written, even if nothing looks at it.
+#[derive(Clone, Copy)]
+pub struct Basis {
+    /// Whether there is a hash.
+    pub hashed: bool,
+    /// The hash, else zero.
+    pub hash: u32,
+}
 
 /// A backend for a new flow of `client`; `kind` says what the client is known by ([`shunt_common::client`]).
 #[inline(always)]
@@ -15,9 +26,13 @@ pub fn choose<A: Family>(
     pool: Pool,
     client: &[u32],
     kind: u32,
+    basis: Basis,
 ) -> Result<Pick<A>, Reason> {
-    if frontend.affinity_timeout == 0 {
-        return pick(pool, random());
+    let by_table = basis.hashed && frontend.flags & frontend_flag::MAGLEV != 0;
+    let timeout = frontend.affinity_timeout;
+    if timeout == 0 {
+        let number = if by_table { basis.hash } else { random() };
+        return draw(pool, &Terms { timeout, by_table, number });
     }
     let mut key = AffinityKey { client: [0; 4], service: frontend.service, kind };
     let mut i = 0;
@@ -25,22 +40,41 @@ pub fn choose<A: Family>(
         key.client[i] = client[i];
         i += 1;
     }
-    stick(&key, pool, frontend.affinity_timeout)
+    // Of the client alone, so that whichever of its flows comes first, on whichever node, leads to the same backend.
+    let number = if by_table { maglev::client_hash(client) } else { random() };
+    stick(&key, pool, &Terms { timeout, by_table, number })
+}
+
+/// For how long a client keeps its backend, and what a first pick goes by; behind a pointer, as a call takes five words.
+struct Terms {
+    timeout: u32,
+    by_table: bool,
+    number: u32,
+}
+
+/// The backend in the slot that the number leads to, by the pool's table or not.
+#[inline(always)]
+fn draw<A: Family>(pool: Pool, terms: &Terms) -> Result<Pick<A>, Reason> {
+    if pool.len == 0 {
+        return Err(Reason::NoBackend);
+    }
+    let slot = if terms.by_table { maglev::slot(pool, terms.number) } else { slot(pool, terms.number) };
+    in_slot(slot)
 }
 
 /// The backend that the client had, or a new one that it will have.
 #[inline(never)]
-fn stick<A: Family>(key: &AffinityKey, pool: Pool, timeout: u32) -> Result<Pick<A>, Reason> {
+fn stick<A: Family>(key: &AffinityKey, pool: Pool, terms: &Terms) -> Result<Pick<A>, Reason> {
     let now = seconds();
     if let Some(row) = AFFINITY.get_ptr_mut(key) {
         // SAFETY: a value of the map; a race between two first packets of one client ends with either's choice in both.
         let row = unsafe { &mut *row };
-        if row.holds(now, timeout) && contains(pool, row.backend) {
+        if row.holds(now, terms.timeout) && contains(pool, row.backend) {
             row.stamp = now;
             return by_id(row.backend);
         }
     }
-    let picked = pick(pool, random())?;
+    let picked = draw(pool, terms)?;
     // A full table only means that the client is not remembered; an LRU is never full.
     let _ = AFFINITY.insert(key, AffinityRow { backend: picked.id, stamp: now }, 0);
     Ok(picked)

@@ -5,6 +5,7 @@ pub mod affinity;
 pub mod forward;
 pub mod known;
 pub mod local_socket;
+pub mod maglev;
 pub mod parse;
 pub mod pick;
 pub mod reject;

@@ -21,16 +21,22 @@ pub fn random() -> u32 {
     unsafe { bpf_get_prandom_u32() }
 }
 
-/// The backend in the slot that `number`, spread over the pool, falls on.
-///
-/// An empty pool is [`Reason::NoBackend`]; a slot whose backend has no state is [`Reason::StaleBackend`].
+/// The slot that `number`, spread over a pool that is not empty, falls on.
 #[inline(always)]
-pub fn pick<A: Family>(pool: Pool, number: u32) -> Result<Pick<A>, Reason> {
-    if pool.len == 0 {
-        return Err(Reason::NoBackend);
-    }
-    let slot = pool.offset + ((u64::from(number) * u64::from(pool.len)) >> 32) as u32;
+pub fn slot(pool: Pool, number: u32) -> u32 {
+    pool.offset + spread(pool, number)
+}
+
+/// The backend in a slot; [`Reason::StaleBackend`] when it has no state.
+#[inline(always)]
+pub fn in_slot<A: Family>(slot: u32) -> Result<Pick<A>, Reason> {
     by_id(slot_id(slot).ok_or(Reason::StaleBackend)?)
+}
+
+/// Where in a pool a number falls, when all numbers are spread over it.
+#[inline(always)]
+pub fn spread(pool: Pool, number: u32) -> u32 {
+    ((u64::from(number) * u64::from(pool.len)) >> 32) as u32
 }
 
 /// The backend with an id; [`Reason::StaleBackend`] when it has no state.

@@ -7,7 +7,7 @@ use crate::packet::{Fib, Packet};
 use crate::steps::parse::{Parse, Parsed};
 use crate::steps::reserve::{Refused, Wanted, reserve};
 use crate::steps::rewrite::rewrite;
-use crate::steps::{admit, affinity, forward, reject};
+use crate::steps::{admit, affinity, forward, maglev, reject};
 use shunt_common::{Frontend, FrontendKey, Reason, Scope, flow_flag, frontend_flag};
 
 /// The row of the frontend that a packet is sent to.
@@ -38,7 +38,9 @@ pub fn start<P: Packet, A: Parse + reject::Reject>(
         return Outcome::Drop(Reason::SourceRange);
     }
     let pool = frontend.pool(scope);
-    let picked = match affinity::choose::<A>(frontend, pool, p.key.src.words(), A::CLIENT.0) {
+    let hashed = frontend.flags & frontend_flag::MAGLEV != 0;
+    let basis = affinity::Basis { hashed, hash: if hashed { maglev::flow_hash(p) } else { 0 } };
+    let picked = match affinity::choose::<A>(frontend, pool, p.key.src.words(), A::CLIENT.0, basis) {
         Ok(picked) => picked,
         Err(Reason::NoBackend) if frontend.flags & drops(scope) != 0 => {
             return Outcome::Drop(Reason::NoLocalBackend);

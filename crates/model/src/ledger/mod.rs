@@ -11,6 +11,7 @@ mod quarantine;
 mod restore;
 mod service_ids;
 mod space;
+mod tables;
 mod usage;
 
 pub use backends::Backends;
@@ -19,8 +20,10 @@ pub use place::{Entries, PlaceError};
 pub use quarantine::{Batch, Quarantine};
 pub use service_ids::ServiceIds;
 pub use space::Space;
+pub use tables::{Table, TableSpace};
 pub use usage::Usage;
 
+use crate::maglev;
 use crate::store::{Actual, BackendRow, Capacity, Family, FrontendRef, Op, RangeRef};
 use ipnet::IpNet;
 use shunt_common::{Frontend, Ip4, Ip6, Pool};
@@ -30,12 +33,23 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 #[derive(Debug)]
 struct Range {
     family: Family,
-    /// Slots.
+    /// Backends.
     len: u32,
-    /// Backend ids, one for each slot; none while the range is taken but not written.
-    ids: Box<[u32]>,
+    /// All its slots, which with a table are more than `len`.
+    extent: u32,
+    /// What the slots hold, backend ids first; none while the range is taken but not written.
+    words: Box<[u32]>,
+    /// Its Maglev table.
+    table: Option<Table>,
     /// Pools in rows that name the range, and who holds it while rows are switched.
     refs: u32,
+}
+
+impl Range {
+    /// The backend ids, ascending.
+    fn ids(&self) -> &[u32] {
+        self.words.get(..self.len as usize).unwrap_or_default()
+    }
 }
 
 /// Remembered actual state and the allocators.
@@ -51,6 +65,8 @@ pub struct Ledger {
     sources: BTreeSet<RangeRef>,
     service_cidrs: BTreeSet<IpNet>,
     space: Space,
+    maglev: maglev::Settings,
+    tables: TableSpace,
     backends4: Backends<Ip4>,
     backends6: Backends<Ip6>,
     services: ServiceIds,
@@ -71,6 +87,8 @@ impl Ledger {
             sources: BTreeSet::new(),
             service_cidrs: BTreeSet::new(),
             space: Space::new(capacity.slots),
+            maglev: maglev::Settings::default(),
+            tables: TableSpace::new(capacity.chunks),
             backends4: Backends::new(capacity.backends),
             backends6: Backends::new(capacity.backends),
             services: ServiceIds::default(),
@@ -78,6 +96,13 @@ impl Ledger {
             batch: Batch { number: 1, second: 0 },
             second: 0,
         }
+    }
+
+    /// With tables of these settings.
+    #[must_use]
+    pub fn with_maglev(mut self, settings: maglev::Settings) -> Self {
+        self.maglev = settings;
+        self
     }
 
     /// Tells the time, in seconds since any moment.
@@ -89,6 +114,7 @@ impl Ledger {
     pub fn begin(&mut self) {
         self.batch = Batch { number: self.batch.number + 1, second: self.second };
         self.space.begin(self.batch);
+        self.tables.begin(self.batch);
         self.backends4.begin(self.batch);
         self.backends6.begin(self.batch);
         self.services.begin(self.batch);
@@ -124,15 +150,24 @@ impl Ledger {
     #[must_use]
     pub fn pool(&self, family: Family, pool: Pool) -> &[u32] {
         match self.ranges.get(&pool.offset) {
-            Some(range) if range.family == family && range.ids.len() == pool.len as usize => &range.ids,
+            Some(range) if range.family == family && range.len == pool.len => range.ids(),
             _ => &[],
         }
     }
 
-    /// All written ranges with their backend ids.
+    /// All that a range's slots hold, as [`Self::pool`].
+    #[must_use]
+    pub fn words(&self, family: Family, pool: Pool) -> &[u32] {
+        match self.ranges.get(&pool.offset) {
+            Some(range) if range.family == family && range.len == pool.len => &range.words,
+            _ => &[],
+        }
+    }
+
+    /// All written ranges with what their slots hold.
     pub fn ranges(&self) -> impl Iterator<Item = (Pool, &[u32])> {
-        let written = self.ranges.iter().filter(|(_, r)| !r.ids.is_empty());
-        written.map(|(offset, r)| (Pool { offset: *offset, len: r.len }, &*r.ids))
+        let written = self.ranges.iter().filter(|(_, r)| !r.words.is_empty());
+        written.map(|(offset, r)| (Pool { offset: *offset, len: r.len }, &*r.words))
     }
 
     /// Notes that the store has applied an op.
@@ -140,6 +175,8 @@ impl Ledger {
         match op {
             Op::PutBackend { id, row: BackendRow::V4(row) } => self.backends4.wrote(*id, *row),
             Op::PutBackend { id, row: BackendRow::V6(row) } => self.backends6.wrote(*id, *row),
+            // Its range accounts for it.
+            Op::PutTable { .. } => {}
             Op::PutPool { pool, ids } => self.wrote_range(*pool, ids),
             Op::PutFrontend { key, row } => {
                 // Names the new before it lets go of the old: what both name is never free in between.
@@ -220,32 +257,36 @@ impl Ledger {
     pub fn actual(&self) -> Actual {
         let mut slots = std::collections::BTreeMap::new();
         for (offset, range) in &self.ranges {
-            slots.extend((*offset..).zip(range.ids.iter().copied()));
+            slots.extend((*offset..).zip(range.words.iter().copied()));
         }
         Actual {
             frontends: self.rows.iter().map(|(k, r)| (*k, *r)).collect(),
             backends4: self.backends4.rows().map(|(id, r)| (id, *r)).collect(),
             backends6: self.backends6.rows().map(|(id, r)| (id, *r)).collect(),
             slots,
+            tables: self.table_heads(),
             ranges: self.sources.clone(),
             service_cidrs: self.service_cidrs.clone(),
         }
     }
 
-    fn wrote_range(&mut self, pool: Pool, ids: &[u32]) {
+    fn wrote_range(&mut self, pool: Pool, words: &[u32]) {
         let Some(range) = self.ranges.get_mut(&pool.offset) else { return };
         let family = range.family;
-        let old = std::mem::replace(&mut range.ids, ids.into());
-        for id in ids {
+        let (len, old) = (range.len as usize, std::mem::replace(&mut range.words, words.into()));
+        for id in words.get(..len).unwrap_or_default() {
             self.name_backend(family, *id);
         }
-        self.unname_backends(family, &old);
+        self.unname_backends(family, old.get(..len).unwrap_or_default());
     }
 
     fn drop_range(&mut self, offset: u32) {
         let Some(range) = self.ranges.remove(&offset) else { return };
-        self.space.give_back(Pool { offset, len: range.len }, self.batch);
-        self.unname_backends(range.family, &range.ids);
+        self.space.give_back(Pool { offset, len: range.extent }, self.batch);
+        if let Some(table) = range.table {
+            self.tables.give_back(table, self.batch);
+        }
+        self.unname_backends(range.family, range.ids());
     }
 
     fn name_backend(&mut self, family: Family, id: u32) {

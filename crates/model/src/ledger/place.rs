@@ -1,10 +1,15 @@
 //! From desired entries without numbers to entries with ids and slots.
 
+use super::tables::{Table, words};
 use super::{Ledger, Range};
 use crate::lower::{Group, REACHES, Target};
+use crate::maglev::{Member, Settings};
+use crate::store::TableHead;
 use crate::store::{BackendRow, Family, FrontendRef, MapError};
 use ipnet::IpNet;
-use shunt_common::{Frontend, Pool, maps};
+use shunt_common::{Frontend, Pool, frontend_flag, maps};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The entries that one group asks for, in the order in which they may be written.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -17,6 +22,10 @@ pub struct Entries {
     pub backends: Vec<(u32, BackendRow)>,
     /// Ranges and their ids, which ascend: the programs look for one by halving.
     pub pools: Vec<(Pool, Vec<u32>)>,
+    /// Maglev tables of ranges that are new, by first element.
+    pub tables: Vec<(u32, Arc<[u8]>)>,
+    /// Why the group is served at random though it asks for Maglev.
+    pub no_table: Option<MapError>,
     /// Frontends.
     pub frontends: Vec<(FrontendRef, Frontend)>,
     /// Ids of the backends that no pool names.
@@ -34,12 +43,27 @@ impl Ledger {
     /// [`MapError::Full`] when the maps have no room; nothing stays taken.
     pub fn place(&mut self, service: u32, group: &Group) -> Result<Entries, PlaceError> {
         let mut entries = Entries { service, ranges: group.ranges.clone(), ..Entries::default() };
-        match self.place_pools(group, &mut entries) {
+        let wants = group.wants_maglev();
+        let mut placed = self.place_pools(group, &mut entries, wants);
+        if wants && placed.as_ref().is_err_and(MapError::is_of_tables) {
+            // Random is better than nothing.
+            let why = placed.err();
+            entries.pools.iter().for_each(|(pool, _)| self.release(*pool));
+            entries = Entries { service, ranges: group.ranges.clone(), no_table: why, ..Entries::default() };
+            placed = self.place_pools(group, &mut entries, false);
+        }
+        match placed {
             Ok(pools) => {
                 for front in &group.frontends {
                     let pools = front.reach.map(|scopes| scopes.map(|reach| pools[reach as usize]));
-                    let pools = pools.unwrap_or_default();
-                    entries.frontends.push((front.key, Frontend { service, pools, ..front.row }));
+                    let mut row = Frontend { service, pools: pools.unwrap_or_default(), ..front.row };
+                    if wants && front.reach.is_some() {
+                        match entries.no_table {
+                            None => row.flags |= frontend_flag::MAGLEV,
+                            Some(_) => row.algorithm = 0,
+                        }
+                    }
+                    entries.frontends.push((front.key, row));
                 }
                 Ok(entries)
             }
@@ -50,14 +74,19 @@ impl Ledger {
         }
     }
 
-    fn place_pools(&mut self, group: &Group, entries: &mut Entries) -> Result<[Pool; REACHES], MapError> {
+    fn place_pools(
+        &mut self,
+        group: &Group,
+        entries: &mut Entries,
+        maglev: bool,
+    ) -> Result<[Pool; REACHES], MapError> {
         let mut pools = [Pool::default(); REACHES];
         for (reach, targets) in group.pools.iter().enumerate() {
             let mut ids = self.assign_all(targets, entries)?;
             if ids.is_empty() && group.keep_last {
                 ids = self.last_known(group, reach);
             }
-            pools[reach] = self.place_pool(group, ids, entries)?;
+            pools[reach] = self.place_pool(group, ids, entries, maglev)?;
         }
         for target in &group.others {
             // No reason not to serve: in a map that is full only those are kept that have a row already.
@@ -81,23 +110,75 @@ impl Ledger {
         Ok(ids)
     }
 
-    fn place_pool(&mut self, group: &Group, ids: Vec<u32>, entries: &mut Entries) -> Result<Pool, MapError> {
+    fn place_pool(
+        &mut self,
+        group: &Group,
+        ids: Vec<u32>,
+        entries: &mut Entries,
+        maglev: bool,
+    ) -> Result<Pool, MapError> {
         if ids.is_empty() {
             return Ok(Pool::default());
         }
-        if let Some((pool, _)) = entries.pools.iter().find(|(_, have)| *have == ids) {
+        let slots = if maglev { 2 * ids.len() + 1 } else { ids.len() };
+        let same = |have: &[u32]| have.len() == slots && have.starts_with(&ids);
+        if let Some((pool, _)) = entries.pools.iter().find(|(_, have)| same(have)) {
             return Ok(*pool);
         }
-        let known = self.pools_of(group).find(|pool| self.pool(group.family, *pool) == ids);
-        let pool = match known {
-            Some(pool) => pool,
-            None => self.take_range(group.family, ids.len() as u32)?,
+        let ordered = if maglev { Some(self.members(group.family, &ids, entries)?) } else { None };
+        let digest = ordered.as_ref().map(|o| self.maglev.digest(&names(o)));
+        let known = self.pools_of(group).find(|pool| {
+            let table = self.ranges.get(&pool.offset).and_then(|r| r.table);
+            self.pool(group.family, *pool) == ids && table.map(|t| t.head.digest) == digest
+        });
+        let (pool, words) = match (known, ordered) {
+            (Some(pool), _) => (pool, self.words(group.family, pool).to_vec()),
+            (None, None) => (self.take_range(group.family, ids.len() as u32, None)?, ids),
+            (None, Some(ordered)) => self.take_with_table(group.family, &ids, &ordered, entries)?,
         };
         if let Some(range) = self.range_mut(pool) {
             range.refs += 1;
         }
-        entries.pools.push((pool, ids));
+        entries.pools.push((pool, words));
         Ok(pool)
+    }
+
+    /// The backends of a pool as its table counts them.
+    fn members(
+        &self,
+        family: Family,
+        ids: &[u32],
+        entries: &Entries,
+    ) -> Result<Vec<(u32, Member)>, MapError> {
+        let rows: BTreeMap<u32, BackendRow> = entries.backends.iter().copied().collect();
+        let fits = ids.len() < usize::from(u16::MAX);
+        let ordered = self.ordered(family, ids, &rows).filter(|_| fits);
+        ordered.ok_or(MapError::tables_full(self.capacity.chunks))
+    }
+
+    /// A new range with a new table.
+    fn take_with_table(
+        &mut self,
+        family: Family,
+        ids: &[u32],
+        ordered: &[(u32, Member)],
+        entries: &mut Entries,
+    ) -> Result<(Pool, Vec<u32>), MapError> {
+        let units = self.maglev.units(ids.len());
+        let at = self.tables.take(units).ok_or(MapError::tables_full(self.capacity.chunks))?;
+        let names = names(ordered);
+        let head = TableHead { digest: self.maglev.digest(&names), units: u64::from(units) };
+        let table = Table { at, head };
+        match self.take_range(family, ids.len() as u32, Some(table)) {
+            Ok(pool) => {
+                entries.tables.push((at, self.maglev.table(&names).into()));
+                Ok((pool, words(ids, ordered, at, Settings::is_wide(ids.len()))))
+            }
+            Err(error) => {
+                self.tables.give_back(table, self.batch);
+                Err(error)
+            }
+        }
     }
 
     /// The pools that the group's rows name now.
@@ -131,10 +212,15 @@ impl Ledger {
         id.ok_or(MapError::Full { map, max: self.capacity.backends, key: "bpf.lbMapMax" })
     }
 
-    fn take_range(&mut self, family: Family, len: u32) -> Result<Pool, MapError> {
+    fn take_range(&mut self, family: Family, len: u32, table: Option<Table>) -> Result<Pool, MapError> {
         let full = MapError::Full { map: maps::POOL, max: self.capacity.slots, key: "bpf.lbMapMax" };
-        let pool = self.space.take(len).ok_or(full)?;
-        self.ranges.insert(pool.offset, Range { family, len, ids: Box::default(), refs: 0 });
-        Ok(pool)
+        let extent = if table.is_some() { 2 * len + 1 } else { len };
+        let offset = self.space.take(extent).ok_or(full)?.offset;
+        self.ranges.insert(offset, Range { family, len, extent, words: Box::default(), table, refs: 0 });
+        Ok(Pool { offset, len })
     }
+}
+
+fn names(ordered: &[(u32, Member)]) -> Vec<Member> {
+    ordered.iter().map(|(_, member)| member.clone()).collect()
 }

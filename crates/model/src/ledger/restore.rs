@@ -1,7 +1,8 @@
 //! Reading back what an earlier agent left in the maps.
 
-use super::{Ledger, Range};
+use super::{Ledger, Range, Table};
 use crate::store::{Actual, Family};
+use shunt_common::maglev::TableRef;
 use shunt_common::{Frontend, Pool};
 
 impl Ledger {
@@ -23,8 +24,10 @@ impl Ledger {
         }
         for (key, row) in &actual.frontends {
             let mut row: Frontend = *row;
+            let held = row;
             for pool in &mut row.pools {
-                if pool.len > 0 && !self.restore_range(*pool, key.family(), actual) {
+                let extent = held.extent(*pool);
+                if pool.len > 0 && !self.restore_range(*pool, extent, key.family(), actual) {
                     *pool = Pool::default();
                     row.kind = 0;
                 }
@@ -34,19 +37,38 @@ impl Ledger {
         }
     }
 
-    fn restore_range(&mut self, pool: Pool, family: Family, actual: &Actual) -> bool {
+    fn restore_range(&mut self, pool: Pool, extent: u32, family: Family, actual: &Actual) -> bool {
         if let Some(range) = self.ranges.get(&pool.offset) {
-            return range.len == pool.len && range.family == family;
+            return range.len == pool.len && range.extent == extent && range.family == family;
         }
-        let Some(end) = pool.offset.checked_add(pool.len) else { return false };
-        let ids: Vec<u32> = actual.slots.range(pool.offset..end).map(|(_, id)| *id).collect();
+        let Some(end) = pool.offset.checked_add(extent) else { return false };
+        let words: Vec<u32> = actual.slots.range(pool.offset..end).map(|(_, word)| *word).collect();
+        let ids = words.iter().take(words.len().saturating_sub(usize::from(extent > pool.len)));
         let whole =
-            ids.len() == pool.len as usize && ids.iter().all(|id| self.backend(family, *id).is_some());
-        if !whole || !self.space.reserve(pool) {
+            words.len() == extent as usize && ids.clone().all(|id| self.backend(family, *id).is_some());
+        let slots = Pool { offset: pool.offset, len: extent };
+        if !whole || !self.space.reserve(slots) {
             return false;
         }
-        self.ranges.insert(pool.offset, Range { family, len: pool.len, ids: Box::default(), refs: 0 });
-        self.wrote_range(pool, &ids);
+        let table = match words.last().filter(|_| extent > pool.len) {
+            Some(word) => self.restore_table(TableRef(*word).at(), actual),
+            None => Some(None),
+        };
+        let Some(table) = table else {
+            // Nobody else can have it meanwhile; it comes back with the next batches.
+            self.space.give_back(slots, self.batch);
+            return false;
+        };
+        let (len, words_none) = (pool.len, Box::default());
+        self.ranges.insert(pool.offset, Range { family, len, extent, words: words_none, table, refs: 0 });
+        self.wrote_range(pool, &words);
         true
+    }
+
+    /// `None` when it makes no sense.
+    fn restore_table(&mut self, at: u32, actual: &Actual) -> Option<Option<Table>> {
+        let head = *actual.tables.get(&at)?;
+        let units = u32::try_from(head.units).ok()?;
+        self.tables.reserve(at, units).then_some(Some(Table { at, head }))
     }
 }

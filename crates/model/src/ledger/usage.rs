@@ -18,6 +18,9 @@ pub struct Usage {
     pub backends6: usize,
     /// Pool slots.
     pub slots: usize,
+    /// 8-byte elements of Maglev tables.
+    #[serde(default)]
+    pub table_units: usize,
     /// Rows in `source_ranges4`.
     pub ranges4: usize,
     /// Rows in `source_ranges6`.
@@ -35,6 +38,7 @@ impl Ledger {
             backends4: self.backends4.taken(),
             backends6: self.backends6.taken(),
             slots: self.space.taken(),
+            table_units: self.tables.taken(),
             ranges4: self.sources.iter().filter(|r| r.net.addr().is_ipv4()).count(),
             ranges6: self.sources.iter().filter(|r| r.net.addr().is_ipv6()).count(),
         }

@@ -36,6 +36,9 @@ pub struct Group {
     pub keep_last: bool,
 }
 
+/// [`Frontend::algorithm`] of Maglev.
+pub const MAGLEV: u8 = 1;
+
 /// How many pools a group has.
 pub const REACHES: usize = 2;
 
@@ -59,6 +62,8 @@ pub struct Here<'a> {
     pub zone: Zone,
     /// `loadBalancer.serviceTopology`: topology hints count.
     pub topology: bool,
+    /// `loadBalancer.algorithm`, as in [`Frontend::algorithm`].
+    pub algorithm: u8,
 }
 
 /// The service whose last known endpoints are never removed: without them nobody could tell us of new ones.
@@ -77,7 +82,7 @@ pub fn lower<'a>(
     for (index, port) in spec.ports.iter().enumerate() {
         for family in Family::ALL {
             let held = held.iter().filter(|w| usize::from(w.port) == index && w.key.family() == family);
-            let frontends: Vec<_> = held.map(|w| front(w, spec)).collect();
+            let frontends: Vec<_> = held.map(|w| front(w, spec, here)).collect();
             if frontends.is_empty() {
                 continue;
             }
@@ -100,18 +105,24 @@ pub fn lower<'a>(
     groups
 }
 
-fn front(want: &Wanted, spec: &Spec) -> Front {
+fn front(want: &Wanted, spec: &Spec, here: &Here<'_>) -> Front {
     let mut row = want.row();
     let reach = want.balances().then(|| want.reach(spec));
     if reach.is_some() {
         row.affinity_timeout = spec.policy.affinity;
         row.mode = spec.policy.mode;
-        row.algorithm = spec.policy.algorithm;
+        row.algorithm = spec.policy.algorithm.unwrap_or(here.algorithm);
     }
     Front { key: want.key, reach, row }
 }
 
 impl Group {
+    /// Whether the pools are to have Maglev tables.
+    #[must_use]
+    pub fn wants_maglev(&self) -> bool {
+        self.frontends.iter().any(|f| f.row.algorithm == MAGLEV)
+    }
+
     /// Whether source ranges count for any of the frontends.
     #[must_use]
     pub fn is_limited(&self) -> bool {

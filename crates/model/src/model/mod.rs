@@ -51,6 +51,10 @@ pub struct Options {
     pub external_ip_mitigation: bool,
     /// `k8s.serviceProxyName`: serve the Services that ask for a proxy of this name; those that ask for none when empty.
     pub service_proxy_name: String,
+    /// `loadBalancer.algorithm` is maglev: for services that do not say.
+    pub maglev: bool,
+    /// Tables of services that are balanced by Maglev.
+    pub tables: crate::maglev::Settings,
     /// NodePorts.
     pub node_port: NodePortOptions,
 }
@@ -79,6 +83,8 @@ impl Options {
             external_ips: true,
             external_ip_mitigation: true,
             service_proxy_name: String::new(),
+            maglev: false,
+            tables: crate::maglev::Settings::default(),
             node_port,
         }
     }
@@ -144,6 +150,7 @@ impl Model {
     /// An empty model over empty maps.
     #[must_use]
     pub fn new(options: Options, capacity: Capacity) -> Self {
+        let tables = options.tables;
         Self {
             options,
             node: NodeState::default(),
@@ -158,7 +165,7 @@ impl Model {
             words: Words::default(),
             addresses: AddressIndex::default(),
             claims: Claims::default(),
-            ledger: Ledger::new(capacity),
+            ledger: Ledger::new(capacity).with_maglev(tables),
             stale: BTreeSet::new(),
             dirty: BTreeSet::new(),
             failed: BTreeSet::new(),

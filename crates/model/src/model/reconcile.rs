@@ -145,6 +145,7 @@ impl Model {
             node: &self.node,
             zone: self.words.known_zone(self.node.zone.as_deref()),
             topology: self.options.service_topology,
+            algorithm: u8::from(self.options.maglev),
         };
         let groups = match &entry.spec {
             Some(spec) => lower(name, spec, slices, &here, &held),
@@ -210,7 +211,8 @@ impl Model {
             let count = Some(entries.ranges).filter(|_| group.is_limited());
             self.loose.insert((service, group.family), count);
         }
-        result
+        // Served, but not as asked for: tried again later, when there may be room.
+        result.and(entries.no_table.map_or(Ok(()), Err))
     }
 
     /// Applies an op and notes it.

@@ -17,6 +17,8 @@ impl Model {
         ops.extend(put4.map(|(id, row)| Op::PutBackend { id: *id, row: BackendRow::V4(*row) }));
         let put6 = want.backends6.iter().filter(|(id, row)| actual.backends6.get(id) != Some(row));
         ops.extend(put6.map(|(id, row)| Op::PutBackend { id: *id, row: BackendRow::V6(*row) }));
+        let tables = want.tables.iter().filter(|(at, head)| actual.tables.get(at) != Some(head));
+        ops.extend(tables.filter_map(|(at, _)| self.ledger.rewrite_table(*at)));
         ops.extend(self.ledger.ranges().filter_map(|(pool, ids)| {
             // A frontend that is missing hides its slots from the dump: then they are written again too.
             let same = (pool.offset..).zip(ids).all(|(slot, id)| actual.slots.get(&slot) == Some(id));

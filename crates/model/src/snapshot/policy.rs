@@ -25,8 +25,8 @@ pub struct Policy {
     pub affinity: u32,
     /// Forwarding mode, as in [`shunt_common::Frontend::mode`].
     pub mode: u8,
-    /// How a backend is picked, as in [`shunt_common::Frontend::algorithm`].
-    pub algorithm: u8,
+    /// How a backend is picked, as in [`shunt_common::Frontend::algorithm`]; `None` for the cluster's own.
+    pub algorithm: Option<u8>,
     /// Which kinds of frontends are served.
     pub types: Types,
     /// Which nodes serve it; `None` for all.
@@ -48,8 +48,8 @@ impl Policy {
             external: reach(read, "externalTrafficPolicy", spec.external_traffic_policy.as_deref()),
             internal: reach(read, "internalTrafficPolicy", spec.internal_traffic_policy.as_deref()),
             affinity: affinity(read, service),
-            mode: one_of(read, service, "forwarding-mode", &["snat", "dsr"]),
-            algorithm: one_of(read, service, "lb-algorithm", &["random", "maglev"]),
+            mode: one_of(read, service, "forwarding-mode", &["snat", "dsr"], 1).unwrap_or(0),
+            algorithm: one_of(read, service, "lb-algorithm", &["random", "maglev"], 2),
             types: Types::new(service, read),
             nodes: Nodes::new(service, read),
             sources: Sources::new(service, read),
@@ -57,21 +57,27 @@ impl Policy {
     }
 }
 
-/// The index of an annotation's word, the first when there is none.
-fn one_of(read: &mut Reader, service: &objects::Service, annotation: &str, words: &[&str]) -> u8 {
-    let Some((key, value)) = service.metadata.ours(annotation) else { return 0 };
+/// The index of an annotation's word, `None` when there is none; this version acts on the first `known`.
+fn one_of(
+    read: &mut Reader,
+    service: &objects::Service,
+    annotation: &str,
+    words: &[&str],
+    known: usize,
+) -> Option<u8> {
+    let (key, value) = service.metadata.ours(annotation)?;
     match words.iter().position(|w| *w == value) {
-        Some(0) => 0,
+        Some(index) if index < known => Some(index as u8),
         // The row has it, for programs to come; none looks at it yet.
         Some(index) => {
             let what = format!("annotation {key}: {value:?} is stored; not acted on by this version");
             read.problem(what, &format!("remove it or set {}, which is what holds meanwhile", words[0]));
-            index as u8
+            Some(index as u8)
         }
         None => {
             let what = format!("annotation {key}: {value:?} is unknown");
             read.problem(what, &format!("use {}; the cluster's own is taken", words.join(" or ")));
-            0
+            None
         }
     }
 }

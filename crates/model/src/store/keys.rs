@@ -127,6 +127,15 @@ impl BackendRow {
         self
     }
 
+    /// Its weight for Maglev; zero is the default of 100.
+    #[must_use]
+    pub const fn weight(&self) -> u16 {
+        match self {
+            Self::V4(b) => b.weight,
+            Self::V6(b) => b.weight,
+        }
+    }
+
     /// Its family.
     #[must_use]
     pub const fn family(&self) -> Family {

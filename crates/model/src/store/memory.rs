@@ -1,8 +1,10 @@
 //! The maps in memory, with the checks that a kernel and a packet would make.
 
-use super::{Actual, BackendRow, Capacity, Family, FrontendRef, MapError, MapStore, Op, RangeRef};
+use super::{Actual, BackendRow, Capacity, Family, FrontendRef, MapError, MapStore, Op, RangeRef, TableHead};
+use shunt_common::maglev::{CHUNK_UNITS, TableRef};
 use shunt_common::{Frontend, Pool, frontend_flag, maps};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Maps in memory: for tests, and for `--dry-run`.
 ///
@@ -13,6 +15,8 @@ pub struct MemoryStore {
     actual: Actual,
     /// All slots ever written, as an array map keeps them.
     slots: BTreeMap<u32, u32>,
+    /// All tables ever written, by first element.
+    tables: BTreeMap<u32, Arc<[u8]>>,
     capacity: Capacity,
     checked: bool,
     /// Ops applied.
@@ -23,7 +27,14 @@ impl MemoryStore {
     /// Empty maps of these sizes.
     #[must_use]
     pub fn new(capacity: Capacity) -> Self {
-        Self { actual: Actual::default(), slots: BTreeMap::new(), capacity, checked: false, applied: 0 }
+        Self {
+            actual: Actual::default(),
+            slots: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            capacity,
+            checked: false,
+            applied: 0,
+        }
     }
 
     /// Empty maps that panic on an unsafe order of ops.
@@ -55,12 +66,59 @@ impl MemoryStore {
                 "{key:?} names slot {slot}, whose backend {id} has no row"
             );
         }
+        for pool in row.pools.iter().filter(|p| row.extent(**p) > p.len) {
+            self.check_table(*pool);
+        }
     }
 
-    fn check_pool_unseen(&self, pool: Pool) {
+    /// The ids again in another order, and a table whose values are all in the pool.
+    fn check_table(&self, pool: Pool) {
+        let words =
+            |from: u32, len| (from..from + len).map(|s| self.slots.get(&s).copied()).collect::<Vec<_>>();
+        let (ids, mut ordered) = (words(pool.offset, pool.len), words(pool.offset + pool.len, pool.len));
+        ordered.sort_unstable();
+        assert_eq!(ids, ordered, "{pool:?} has the same ids twice");
+        let (table, bytes) = self.table(pool).expect("a pool's table is written before it is seen");
+        let head = TableHead::of(&bytes).expect("a table has a header");
+        assert_eq!(head.units as usize * 8, bytes.len(), "a table is as long as it says");
+        let wide = table.is_wide();
+        let values = bytes[16..].chunks(if wide { 2 } else { 1 });
+        let value = |v: &[u8]| v.iter().rev().fold(0, |n, b| n << 8 | u32::from(*b));
+        assert!(values.map(value).all(|v| v < pool.len), "{pool:?}: a value is beyond it");
+    }
+
+    fn table(&self, pool: Pool) -> Option<(TableRef, Arc<[u8]>)> {
+        let table = TableRef(*self.slots.get(&(pool.offset + 2 * pool.len))?);
+        Some((table, self.tables.get(&table.at())?.clone()))
+    }
+
+    fn put_table(&mut self, at: u32, table: &Arc<[u8]>) -> Result<(), MapError> {
+        let units = (table.len() / 8) as u32;
+        let max = self.capacity.chunks.saturating_mul(CHUNK_UNITS);
+        if at.checked_add(units).is_none_or(|end| end > max) {
+            return Err(MapError::tables_full(self.capacity.chunks));
+        }
+        assert_eq!(at / CHUNK_UNITS, (at + units - 1) / CHUNK_UNITS, "a table lies in one array");
+        if self.checked {
+            for row in self.actual.frontends.values() {
+                for pool in row.pools.iter().filter(|p| row.extent(**p) > p.len) {
+                    let Some((seen, bytes)) = self.table(*pool) else { continue };
+                    let end = seen.at() + (bytes.len() / 8) as u32;
+                    assert!(end <= at || at + units <= seen.at(), "a table is written under {row:?}");
+                }
+            }
+        }
+        // What it overwrites is no table any more.
+        self.tables.retain(|a, t| a + (t.len() / 8) as u32 <= at || *a >= at + units);
+        self.tables.insert(at, table.clone());
+        Ok(())
+    }
+
+    fn check_pool_unseen(&self, pool: Pool, slots: u32) {
         for (key, row) in &self.actual.frontends {
             for seen in row.pools.iter().filter(|p| p.len > 0) {
-                let apart = seen.offset + seen.len <= pool.offset || pool.offset + pool.len <= seen.offset;
+                let end = seen.offset + row.extent(*seen);
+                let apart = end <= pool.offset || pool.offset + slots <= seen.offset;
                 assert!(apart, "{pool:?} is written under {key:?}, which names {seen:?}");
             }
         }
@@ -124,13 +182,14 @@ impl MemoryStore {
     }
 
     fn put_pool(&mut self, pool: Pool, ids: &[u32]) -> Result<(), MapError> {
-        assert_eq!(pool.len as usize, ids.len(), "a pool has as many ids as slots");
-        assert!(ids.is_sorted_by(|a, b| a < b), "a pool's ids ascend: {ids:?}");
-        if pool.offset.checked_add(pool.len).is_none_or(|end| end > self.capacity.slots) {
+        let (len, slots) = (pool.len as usize, ids.len() as u32);
+        assert!(ids.len() == len || ids.len() == 2 * len + 1, "a pool has as many ids as slots");
+        assert!(ids[..len].is_sorted_by(|a, b| a < b), "a pool's ids ascend: {ids:?}");
+        if pool.offset.checked_add(slots).is_none_or(|end| end > self.capacity.slots) {
             return Err(Self::full(maps::POOL, self.capacity.slots));
         }
         if self.checked {
-            self.check_pool_unseen(pool);
+            self.check_pool_unseen(pool, slots);
         }
         self.slots.extend((pool.offset..).zip(ids.iter().copied()));
         Ok(())
@@ -155,6 +214,7 @@ impl MapStore for MemoryStore {
     fn apply(&mut self, op: &Op) -> Result<(), MapError> {
         match op {
             Op::PutBackend { id, row } => self.put_backend(*id, *row)?,
+            Op::PutTable { at, table } => self.put_table(*at, table)?,
             Op::PutPool { pool, ids } => self.put_pool(*pool, ids)?,
             Op::PutFrontend { key, row } => self.put_frontend(*key, *row)?,
             Op::PutRange(range) => self.put_range(*range)?,
@@ -183,7 +243,10 @@ impl MapStore for MemoryStore {
     fn dump(&mut self) -> Result<Actual, MapError> {
         let mut actual = self.actual.clone();
         for row in self.actual.frontends.values() {
-            actual.slots.extend(self.named(row).filter_map(|s| Some((s, *self.slots.get(&s)?))));
+            let slots = row.pools.into_iter().flat_map(|p| p.offset..p.offset + row.extent(p));
+            actual.slots.extend(slots.filter_map(|s| Some((s, *self.slots.get(&s)?))));
+            let tables = row.pools.iter().filter(|p| row.extent(**p) > p.len).filter_map(|p| self.table(*p));
+            actual.tables.extend(tables.filter_map(|(t, bytes)| Some((t.at(), TableHead::of(&bytes)?))));
         }
         Ok(actual)
     }

@@ -10,6 +10,7 @@ pub use memory::MemoryStore;
 use ipnet::IpNet;
 use shunt_common::{Backend, Frontend, FrontendKey, Ip4, Ip6, Pool};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// IP family. Backend ids count separately in each.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -58,11 +59,18 @@ pub enum Op {
         /// The row.
         row: BackendRow,
     },
+    /// Writes a Maglev table that no visible pool names yet.
+    PutTable {
+        /// Its first 8-byte element.
+        at: u32,
+        /// As [`crate::maglev::Settings::table`] lays it out.
+        table: Arc<[u8]>,
+    },
     /// Fills a range of pool slots that no visible frontend names yet.
     PutPool {
-        /// The range; `len` equals `ids.len()`.
+        /// The range; `len` equals `ids.len()`, or with a Maglev table `2 * len + 1` does.
         pool: Pool,
-        /// Backend ids, one for each slot.
+        /// Backend ids, one for each slot; behind them what [`Frontend::extent`] tells of.
         ids: Vec<u32>,
     },
     /// Writes a source range, before the frontend whose flags say that it counts.
@@ -92,6 +100,24 @@ pub enum Op {
     },
 }
 
+/// The header of a Maglev table.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct TableHead {
+    /// [`crate::maglev::Settings::digest`].
+    pub digest: u64,
+    /// 8-byte elements, the header included.
+    pub units: u64,
+}
+
+impl TableHead {
+    /// Of a table as it lies in the map.
+    #[must_use]
+    pub fn of(table: &[u8]) -> Option<Self> {
+        let word = |at: usize| Some(u64::from_le_bytes(table.get(at..at + 8)?.try_into().ok()?));
+        Some(Self { digest: word(0)?, units: word(8)? })
+    }
+}
+
 /// What the maps hold.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Actual {
@@ -103,6 +129,8 @@ pub struct Actual {
     pub backends6: BTreeMap<u32, Backend<Ip6>>,
     /// The pool slots that the frontends name, by slot.
     pub slots: BTreeMap<u32, u32>,
+    /// The Maglev tables that the frontends' pools name, by first element.
+    pub tables: BTreeMap<u32, TableHead>,
     /// All source ranges.
     pub ranges: BTreeSet<RangeRef>,
     /// All ServiceCIDRs.
@@ -134,6 +162,24 @@ pub enum MapError {
     },
 }
 
+impl MapError {
+    /// Whether it is Maglev tables that there is no room for.
+    #[must_use]
+    pub fn is_of_tables(&self) -> bool {
+        matches!(self, Self::Full { map, .. } if *map == shunt_common::maps::MAGLEV)
+    }
+
+    /// There is no room for one more Maglev table.
+    #[must_use]
+    pub const fn tables_full(chunks: u32) -> Self {
+        Self::Full {
+            map: shunt_common::maps::MAGLEV,
+            max: chunks,
+            key: "nothing; use a smaller maglev.tableSize",
+        }
+    }
+}
+
 /// Limits that the allocators of ids and ranges keep to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Capacity {
@@ -145,6 +191,8 @@ pub struct Capacity {
     pub frontends: u32,
     /// Rows in each `source_ranges` map.
     pub ranges: u32,
+    /// Arrays of Maglev tables, [`shunt_common::maglev::CHUNK_UNITS`] elements each.
+    pub chunks: u32,
 }
 
 /// The maps, or something that stands for them. Each op is idempotent: applying it twice is applying it once.

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 pub const NODE: &str = "node-1";
-pub const CAPACITY: Capacity = Capacity { backends: 512, slots: 4096, frontends: 512, ranges: 64 };
+pub const CAPACITY: Capacity = Capacity { backends: 512, slots: 4096, frontends: 512, ranges: 64, chunks: 4 };
 
 /// An object of any kind.
 #[derive(Clone, Debug, PartialEq)]
@@ -213,7 +213,7 @@ pub fn damage(store: &mut MemoryStore, what: u8, at: usize) {
 
 /// A cluster of `services` with one slice of `endpoints` each, not yet reconciled.
 pub fn many(services: u32, endpoints: u32) -> Cluster {
-    let capacity = Capacity { backends: 1 << 18, slots: 1 << 19, frontends: 1 << 16, ranges: 64 };
+    let capacity = Capacity { backends: 1 << 18, slots: 1 << 19, frontends: 1 << 16, ranges: 64, chunks: 4 };
     let mut cluster = Cluster::with_capacity(Options::new(NODE), capacity);
     cluster.store.inner = MemoryStore::new(capacity);
     for n in 0..services {

@@ -260,7 +260,7 @@ mod tests {
             Ok(shunt_model::store::Actual::default())
         }
         fn capacity(&self) -> shunt_model::store::Capacity {
-            shunt_model::store::Capacity { backends: 1, slots: 1, frontends: 1, ranges: 1 }
+            shunt_model::store::Capacity { backends: 1, slots: 1, frontends: 1, ranges: 1, chunks: 4 }
         }
     }
 

@@ -21,6 +21,8 @@ pub enum Kind {
     Duration,
     /// One of the first words; one of the second is a word that users know and this version does not do yet.
     OneOf(&'static [&'static str], &'static [&'static str]),
+    /// Twelve bytes in base64.
+    Seed,
     /// Any number of words.
     List,
     /// Any number of address ranges, and the words `primary`, `localhost` and `all` (KEP-6032).
@@ -70,6 +72,7 @@ impl Key {
             Kind::Score => "a number from -1000 to 1000, or nothing".into(),
             Kind::Duration => "a time, such as 90s or 2h30m".into(),
             Kind::OneOf(words, _) => words.join(", "),
+            Kind::Seed => "twelve bytes in base64 (head -c12 /dev/urandom | base64 -w0)".into(),
             Kind::List => "a list".into(),
             Kind::Ranges => {
                 "a list of address ranges, such as 192.0.2.0/24, and of primary, localhost, all".into()
@@ -159,9 +162,24 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "loadBalancer.algorithm",
-        Kind::OneOf(&["random"], &["maglev"]),
+        Kind::OneOf(&["random", "maglev"], &[]),
         "random",
-        "How a backend is picked.",
+        "How a backend is picked, where a Service has no annotation that says so.",
+    ),
+    key(
+        "maglev.tableSize",
+        Kind::OneOf(
+            &["251", "509", "1021", "2039", "4093", "8191", "16381", "32749", "65521", "131071"],
+            &[],
+        ),
+        "16381",
+        "Values in a Maglev table; a hundred times the backends of the largest service or more.",
+    ),
+    key(
+        "maglev.hashSeed",
+        Kind::Seed,
+        "JLfvgnHc2kaSUFaI",
+        "Twelve bytes in base64, the same on every node, that Maglev hashes with.",
     ),
     key(
         "loadBalancer.acceleration",

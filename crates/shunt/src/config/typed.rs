@@ -3,7 +3,7 @@
 use super::{NodePortAddresses, Resolved, Value, value};
 use shunt_common::feature;
 use shunt_datapath::{Lifetimes, Settings, Sizes};
-use shunt_model::{NodePortOptions, Options};
+use shunt_model::{NodePortOptions, Options, maglev};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -45,6 +45,8 @@ impl Config {
                 enabled: self.resolved.bool("nodePort.enabled"),
                 range: self.node_port_range(),
             },
+            maglev: self.resolved.text("loadBalancer.algorithm") == "maglev",
+            tables: self.maglev(),
             ..Options::new(&self.node_name)
         }
     }
@@ -96,6 +98,7 @@ impl Config {
             .checked_add(1)
             .ok_or("nodePort.range leaves no ports for SNAT: end it at 65518 or before")?;
         settings.snat_ports = above.max(32768)..=u16::MAX;
+        settings.maglev = self.maglev();
         Ok(settings)
     }
 
@@ -114,6 +117,14 @@ impl Config {
     pub fn ended_sockets(&self) -> (bool, bool) {
         let r = &self.resolved;
         (r.bool("socketLB.terminatePodConnections"), r.bool("socketLB.terminateAllProtocols"))
+    }
+
+    /// `maglev.*`.
+    fn maglev(&self) -> maglev::Settings {
+        let default = maglev::Settings::default();
+        let size = self.resolved.text("maglev.tableSize").parse().unwrap_or(default.size);
+        let seed = value::seed(self.resolved.text("maglev.hashSeed")).unwrap_or(default.seed);
+        maglev::Settings { size, seed }
     }
 
     /// `nodePort.range`.

@@ -1,6 +1,8 @@
 //! Values of keys: parsing and checking.
 
 use super::keys::{Key, Kind};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use ipnet::IpNet;
 use serde::Serialize;
 use std::fmt;
@@ -43,6 +45,7 @@ impl Value {
             Kind::Score => score(text).map(|_| Self::Text(text.into())),
             Kind::Duration => duration(text).map(|_| Self::Text(text.into())),
             Kind::Text => Some(Self::Text(text.into())),
+            Kind::Seed => seed(text).map(|_| Self::Text(text.into())),
             Kind::OneOf(words, _) if words.contains(&text) => Some(Self::Text(text.into())),
             Kind::OneOf(words, later) if later.contains(&text) => {
                 return Err(format!("{text:?} is not in this version; it does: {}", words.join(", ")));
@@ -121,6 +124,12 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     (!sum.is_zero()).then_some(sum)
 }
 
+/// Twelve bytes in base64.
+#[must_use]
+pub fn seed(text: &str) -> Option<[u8; 12]> {
+    BASE64_STANDARD.decode(text).ok()?.try_into().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +143,8 @@ mod tests {
             ("nodePort.range", "32767-30000", "two ports"),
             ("loadBalancer.algorithm", "roundrobin", "random"),
             ("loadBalancer.mode", "dsr", "not in this version"),
+            ("maglev.tableSize", "1000", "251, 509"),
+            ("maglev.hashSeed", "c2hvcnQ=", "twelve bytes in base64"),
             ("nodePort.addresses", "10.0.0.0/33", "10.0.0.0/33"),
             ("flows.tcpSynTimeout", "60", "90s"),
             ("flows.tcpSynTimeout", "0s", "90s"),

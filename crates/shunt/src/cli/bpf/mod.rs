@@ -2,6 +2,7 @@
 
 mod ct;
 mod lb;
+mod maglev;
 mod metrics;
 mod nat;
 
@@ -45,6 +46,9 @@ pub(super) enum Lb {
         #[command(flatten)]
         output: Output,
     },
+    /// Maglev lookup tables
+    #[command(subcommand)]
+    Maglev(Maglev),
 }
 
 #[derive(clap::Subcommand, Debug)]
@@ -53,6 +57,19 @@ pub(super) enum Ct {
     List {
         #[arg(value_enum, default_value = "global")]
         table: Table,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum Maglev {
+    /// List the tables of all services
+    List(Output),
+    /// Show the tables of one service
+    Get {
+        /// Its id, as `bpf lb list` has it
+        service: u32,
         #[command(flatten)]
         output: Output,
     },
@@ -70,6 +87,10 @@ pub(super) fn run(command: &Command, common: &Common) -> Done {
     match command {
         Command::Lb(Lb::List { frontends, backends, output }) => {
             lb::run(&reader, *frontends, *backends, *output)
+        }
+        Command::Lb(Lb::Maglev(Maglev::List(output))) => maglev::run(&reader, None, *output),
+        Command::Lb(Lb::Maglev(Maglev::Get { service, output })) => {
+            maglev::run(&reader, Some(*service), *output)
         }
         Command::Ct(Ct::List { table: Table::Global, output }) => ct::run(&reader, *output),
         Command::Nat(List::List(output)) => nat::run(&reader, *output),
