@@ -14,11 +14,11 @@ use crate::store::tables::Tables;
 use crate::table::{self, Table};
 use crate::{Attachment, Clock, Error, MapSpec, Sizes, clock, sys};
 use aya::Pod;
+use shunt_common::maglev::{CHUNK_UNITS, HEADER_UNITS, SIZES, TableRef};
 use shunt_common::maps::{COUNTERS, DEVICES, FLOWS4, FLOWS6, FRONTENDS4, FRONTENDS6};
 use shunt_common::{
     Backend, Counter, Device, Direction, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, Pool, Reason,
 };
-use shunt_common::maglev::{CHUNK_UNITS, HEADER_UNITS, SIZES, TableRef};
 use shunt_model::store::RangeRef;
 use std::os::fd::OwnedFd;
 use std::path::Path;

@@ -2,10 +2,10 @@
 
 use crate::mapped::{Arrays, Mapped};
 use crate::{Error, Table, maps as specs};
+use shunt_common::maglev::TableRef;
 use shunt_common::maps::{
     BACKENDS4, BACKENDS6, FRONTENDS4, FRONTENDS6, MAGLEV, POOL, POOL_LANES, SERVICE_CIDRS, SOURCE_RANGES4,
 };
-use shunt_common::maglev::TableRef;
 use shunt_common::{Backend, Frontend, FrontendKey, Ip4, Ip6, Pool, Scope};
 use shunt_model::store::{Actual, BackendRow, Capacity, Family, FrontendRef, MapError, MapStore, Op};
 use std::collections::BTreeMap;

@@ -94,7 +94,9 @@ fn assert_no_leak(cluster: &mut Cluster) {
     let actual = cluster.store.dump().unwrap();
     let services: BTreeSet<u32> = actual.frontends.values().map(|r| r.service).collect();
     let count = |family| actual.frontends.keys().filter(|k| k.family() == family).count();
+    let units = actual.tables.values().map(|t| t.units as usize).sum();
     let used = Usage {
+        table_units: units,
         services: services.len(),
         frontends4: count(Family::V4),
         frontends6: count(Family::V6),

@@ -99,7 +99,9 @@ fn random_sets(size: u32, len: usize, sets: u64) -> impl Iterator<Item = f64> {
 /// backends one has a larger share, and more may follow it; what is asserted was measured.
 #[test]
 fn over_thousands_of_sets_few_places_change_when_a_backend_leaves() {
-    for (size, len, sets, limits) in [(1021, 10, 3000, (3.0, 12.0)), (2039, 20, 2000, (3.0, 8.0)), (16381, 160, 40, (2.0, 3.0))] {
+    for (size, len, sets, limits) in
+        [(1021, 10, 3000, (3.0, 12.0)), (2039, 20, 2000, (3.0, 11.0)), (16381, 160, 40, (2.0, 3.0))]
+    {
         let moved: Vec<f64> = random_sets(size, len, sets).collect();
         let mean = moved.iter().sum::<f64>() / moved.len() as f64;
         let worst = moved.iter().fold(0.0, |a: f64, b| a.max(*b));
@@ -117,4 +119,4 @@ fn a_table_is_the_golden_one() {
 }
 
 const GOLDEN: [u16; 24] = [4, 1, 3, 4, 2, 4, 2, 2, 1, 2, 0, 0, 3, 0, 4, 3, 0, 4, 1, 4, 3, 1, 1, 3];
-const GOLDEN_DIGEST: u64 = 0;
+const GOLDEN_DIGEST: u64 = 8_119_299_899_826_224_056;

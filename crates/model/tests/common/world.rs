@@ -90,6 +90,7 @@ prop_compose! {
             ("node-selector", "topology.kubernetes.io/zone in (zone-a)"),
             ("forwarding-mode", "dsr"),
             ("lb-algorithm", "bad"),
+            ("lb-algorithm", "maglev"),
         ]), 0..2),
     ) -> Service {
         let policy = |local| Some(if local { "Local".to_string() } else { "Cluster".into() });

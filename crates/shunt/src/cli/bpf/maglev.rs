@@ -34,7 +34,9 @@ pub(super) fn run(reader: &Reader, service: Option<u32>, output: Output) -> Done
         }
     }
     if let Some(id) = service.filter(|_| found.is_empty()) {
-        return Err(Failure::Problem(format!("service {id} has no Maglev table; see `shunt bpf lb maglev list`")));
+        return Err(Failure::Problem(format!(
+            "service {id} has no Maglev table; see `shunt bpf lb maglev list`"
+        )));
     }
     let found: Vec<Tables> = found.into_values().collect();
     output.print(&found, || (vec!["SVC ID", "LOOKUP TABLE"], found.iter().map(line).collect()))
