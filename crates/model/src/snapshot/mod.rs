@@ -17,6 +17,7 @@ mod slice;
 mod sources;
 
 pub use address::refused;
+use address::{parse, parse_net};
 pub use exposure::{Nodes, Types};
 pub use hints::{Hinted, Hints, Zone};
 pub use node::NodeState;

@@ -1,7 +1,9 @@
 //! A Pod with host ports, as a service of its own: its host ports are the frontends, and itself is the one endpoint.
 
 use super::service::Reader;
-use super::{Endpoint, Policy, PortSpec, Slice, SlicePort, Spec, Words, port_number, protocol, refused};
+use super::{
+    Endpoint, Policy, PortSpec, Slice, SlicePort, Spec, Words, parse, port_number, protocol, refused,
+};
 use crate::objects::{self, Kind};
 use crate::store::Family;
 use shunt_common::Proto;
@@ -87,10 +89,10 @@ impl Port {
             read.problem(what, "correct it; its other ports are served");
             return None;
         };
-        let host = match field.host_ip.as_deref().filter(|ip| !ip.is_empty()).map(str::parse) {
+        let host = match field.host_ip.as_deref().filter(|ip| !ip.is_empty()).map(parse) {
             None => None,
-            Some(Ok(ip)) => Some(ip),
-            Some(Err(_)) => {
+            Some(Some(ip)) => Some(ip),
+            Some(None) => {
                 let text = field.host_ip.as_deref().unwrap_or_default();
                 read.problem(
                     format!("hostIP {text:?} is no IP address"),
@@ -113,9 +115,9 @@ fn name(host: Option<IpAddr>, port: u16, proto: Proto) -> String {
 fn addresses(pod: &objects::Pod, read: &mut Reader) -> Vec<IpAddr> {
     let mut found = Vec::new();
     for field in pod.status.pod_ips.iter().flatten() {
-        match field.ip.parse() {
-            Ok(addr) if refused(addr).is_none() => found.push(addr),
-            _ => {
+        match parse(&field.ip).filter(|addr| refused(*addr).is_none()) {
+            Some(addr) => found.push(addr),
+            None => {
                 let what = format!("status.podIPs: {:?} is no address that a pod can have", field.ip);
                 read.problem(what, "look why; its host ports are not served there");
             }

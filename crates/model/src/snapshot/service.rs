@@ -1,6 +1,6 @@
 //! A Service in compact form.
 
-use super::{Hosts, Policy, Words, port_number, protocol, refused};
+use super::{Hosts, Policy, Words, parse, port_number, protocol, refused};
 use crate::Problem;
 use crate::objects::{self, Kind};
 use crate::store::Family;
@@ -119,7 +119,7 @@ impl Reader {
     }
 
     fn address(&mut self, field: &str, text: &str) -> Option<IpAddr> {
-        let Ok(addr) = text.parse() else {
+        let Some(addr) = parse(text) else {
             self.problem(format!("{field}: {text:?} is no IP address"), "correct it; the others are served");
             return None;
         };

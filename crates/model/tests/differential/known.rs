@@ -149,17 +149,6 @@ pub const TABLE: &[Known] = &[
     },
     Known {
         state: State::Open,
-        what: "an address with leading zeros is no address",
-        why: "kube-proxy reads it as the API server that let it in did: in decimal",
-        holds: |s| {
-            let zeros = |v: &Service| v.spec.external_ips.iter().flatten().any(|a| a.starts_with("203.000."));
-            s.case.shunt == fate::Fate::Pass
-                && s.asked().any(zeros)
-                && s.to().to_string().starts_with("203.0.113.6")
-        },
-    },
-    Known {
-        state: State::Open,
         what: "an address that a pod which is not ready took over from a terminating one is used",
         why: "in kube-proxy the pod that does not terminate speaks for the address, whichever slice comes first",
         holds: |s| {
