@@ -370,6 +370,28 @@ fn rule_10_protocols_ports_names_and_families_are_apart() {
 }
 
 #[test]
+fn an_address_that_a_new_pod_has_taken_over_is_that_pods_also_while_it_is_not_ready() {
+    let service = web("ports: [{port: 80}]");
+    // The one that terminates stands in the same slice or in another, before or after.
+    let another = |words| endpoints(words).replace("web-1", "web-2");
+    let slices = [
+        endpoints("r1+ l1~ l1-"),
+        endpoints("r1+ l1- l1~"),
+        endpoints("r1+ l1! l1-"),
+        endpoints("r1+ l1~") + &another("l1-"),
+        endpoints("r1+ l1-") + &another("l1~"),
+    ];
+    for slice in slices {
+        expect(&maps(&(service.clone() + &slice)), "node 10.96.0.10:80 = r1");
+        let alone = slice.replace("10.244.2.1", "10.244.1.1").replace("ready: true", "ready: false");
+        expect(&maps(&(service.clone() + &alone)), "node 10.96.0.10:80 = reject no_backend");
+    }
+    for slice in [endpoints("l1~") + &another("l1+"), endpoints("l1+ l1-")] {
+        expect(&maps(&(service.clone() + &slice)), "node 10.96.0.10:80 = l1");
+    }
+}
+
+#[test]
 fn a_ping_of_a_virtual_address_is_answered_where_its_ports_are() {
     let actual = maps(
         &(web("type: LoadBalancer, externalIPs: [203.0.113.7], ports: [{port: 80, nodePort: 30080}]")

@@ -4,11 +4,10 @@
 use crate::cluster::{Mode, SERVICE_CIDRS, pod_cidrs};
 use crate::compare::How;
 use crate::rules::{Fate, Source};
-use crate::seen::{Seen, conditions, external_ips, is_anothers, vips};
+use crate::seen::{Seen, external_ips, is_anothers, vips};
 use ipnet::IpNet;
 use shunt_common::Reason;
 use shunt_model::fate;
-use shunt_model::objects::Service;
 
 /// Whether a difference is to stay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -145,19 +144,6 @@ pub const TABLE: &[Known] = &[
             let first = s.cluster.primary(s.case.node);
             matches!(s.from(), Source::Node(addr) if !first.contains(&addr))
                 && s.asked().any(|v| v.spec.load_balancer_source_ranges.is_some())
-        },
-    },
-    Known {
-        state: State::Open,
-        what: "an address that a pod which is not ready took over from a terminating one is used",
-        why: "in kube-proxy the pod that does not terminate speaks for the address, whichever slice comes first",
-        holds: |s| {
-            let said = |v, address: &String, wanted: [bool; 2]| {
-                let mut all = s.endpoints(v).filter(|e| e.addresses.contains(address)).map(conditions);
-                all.any(|[ready, _, terminating]| [ready, terminating] == wanted)
-            };
-            let taken = |v, address| said(v, address, [false, false]) && said(v, address, [false, true]);
-            s.asked().any(|v| s.endpoints(v).flat_map(|e| &e.addresses).any(|a| taken(v, a)))
         },
     },
 ];
