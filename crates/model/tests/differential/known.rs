@@ -90,9 +90,10 @@ pub const TABLE: &[Known] = &[
         },
     },
     Known {
-        state: State::Open,
+        state: State::Meant,
         what: "a port of a load balancer's address that another proxy serves is refused",
-        why: "services of two proxies may share an address; kube-proxy leaves the other's ports alone",
+        why: "no watch, kube-proxy's neither, shows another proxy's Services, so it is a port that nobody serves: \
+              services of two proxies must not share an address (docs/kube-proxy.md)",
         holds: |s| {
             s.case.shunt == fate::Fate::Reject(Reason::UnknownPort)
                 && s.asked().any(|v| vips(v).any(|a| a == s.to()) && is_anothers(v))
