@@ -35,7 +35,7 @@ fn read(yaml: &str) -> Read {
 }
 
 fn here(read: &Read) -> Here<'_> {
-    Here { node: &read.node, zone: Zone::default(), topology: true }
+    Here { node: &read.node, zone: Zone::default(), topology: true, health_checks: [None; 2] }
 }
 
 fn frontends(read: &Read, options: &Options) -> Vec<Wanted> {

@@ -7,13 +7,14 @@ mod frontends;
 mod host_port;
 mod pools;
 
-pub use frontends::{Env, Wanted, wanted};
+pub use frontends::{Env, Wanted, health_check_address, wanted};
 pub use pools::Target;
 
-use crate::snapshot::{NodeState, PortSpec, Reach, Slice, Spec, Zone};
+use crate::snapshot::{NodeState, PortSpec, Reach, Slice, SlicePort, Spec, Zone};
 use crate::store::{Family, FrontendRef};
 use ipnet::IpNet;
 use shunt_common::{FRONTEND_SCOPES, Frontend, frontend_flag};
+use std::net::IpAddr;
 
 /// What one port of a service asks for in one family: its frontends, which share a service id, and the pools that they
 /// choose from, one for each [`Reach`].
@@ -59,6 +60,8 @@ pub struct Here<'a> {
     pub zone: Zone,
     /// `loadBalancer.serviceTopology`: topology hints count.
     pub topology: bool,
+    /// Where the node's own server answers health checks, by [`Family`] ([`health_check_address`]).
+    pub health_checks: [Option<IpAddr>; 2],
 }
 
 /// The service whose last known endpoints are never removed: without them nobody could tell us of new ones.
@@ -93,17 +96,29 @@ pub fn lower<'a>(
             if let Some(sources) = spec.policy.sources.as_ref().filter(|_| group.is_limited()) {
                 group.ranges = sources.of(family).unwrap_or_default();
             }
-            group.fill(port, slices.clone(), here);
+            if port.health_check {
+                let own = here.health_checks[family as usize].map(|addr| own_server(addr, port));
+                group.fill(port, own.iter(), here);
+            } else {
+                group.fill(port, slices.clone(), here);
+            }
             groups.push(group);
         }
     }
     groups
 }
 
+/// The node's own server of health checks, as the one endpoint of their port.
+fn own_server(addr: IpAddr, port: &PortSpec) -> Slice {
+    let port = SlicePort { name: port.name.clone(), port: port.port, proto: port.proto };
+    Slice::of_one(addr, [port].into(), false)
+}
+
 fn front(want: &Wanted, spec: &Spec) -> Front {
     let mut row = want.row();
     let reach = want.balances().then(|| want.reach(spec));
-    if reach.is_some() {
+    let health_check = spec.ports[usize::from(want.port)].health_check;
+    if reach.is_some() && !health_check {
         row.affinity_timeout = spec.policy.affinity;
         row.mode = spec.policy.mode;
         row.algorithm = spec.policy.algorithm;

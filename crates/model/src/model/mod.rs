@@ -44,6 +44,9 @@ pub struct Options {
     pub source_ranges_for_all: bool,
     /// `hostPort.enabled`: serve the host ports of this node's pods.
     pub host_ports: bool,
+    /// `nodePort.enableHealthCheck` and `nodePort.enableHealthCheckLoadBalancerIP`: the health checks of services are
+    /// answered, also at their load balancers' addresses.
+    pub health_check_vips: bool,
     /// `externalIPs.enabled`.
     pub external_ips: bool,
     /// Not `bpf.disableExternalIPMitigation`: an external IP that is some ClusterIP or lies in the node's pod CIDRs is
@@ -76,6 +79,7 @@ impl Options {
             service_topology: true,
             source_ranges_for_all: false,
             host_ports: false,
+            health_check_vips: true,
             external_ips: true,
             external_ip_mitigation: true,
             service_proxy_name: String::new(),

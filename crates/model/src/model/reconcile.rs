@@ -4,7 +4,7 @@ use super::Model;
 use super::departed::{Departed, members};
 use crate::Problem;
 use crate::diff::diff;
-use crate::lower::{Group, Here, lower};
+use crate::lower::{Group, Here, health_check_address, lower};
 use crate::objects::Kind;
 use crate::snapshot::{ServiceName, whose};
 use crate::store::{Family, MapError, MapStore, Op};
@@ -121,6 +121,7 @@ impl Model {
     /// Lowers a service, notes its conflicts and lets go of the ids of ports it has no more.
     fn lower_service(&mut self, name: &ServiceName) -> Vec<Group> {
         let (held, lost) = self.held(name);
+        let health_checks = Family::ALL.map(|family| health_check_address(&self.env(), family));
         let Some(entry) = self.services.get_mut(name) else { return Vec::new() };
         entry.conflicts = lost.into();
         let slices = entry.slices.iter();
@@ -128,6 +129,7 @@ impl Model {
             node: &self.node,
             zone: self.words.known_zone(self.node.zone.as_deref()),
             topology: self.options.service_topology,
+            health_checks,
         };
         let groups = match &entry.spec {
             Some(spec) => lower(name, spec, slices, &here, &held),

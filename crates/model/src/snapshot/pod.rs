@@ -102,7 +102,7 @@ impl Port {
             }
         };
         let name = words.get(&name(host, port, proto));
-        Some(Self { spec: PortSpec { name, port, node_port: 0, proto }, host, inside })
+        Some(Self { spec: PortSpec { name, port, node_port: 0, proto, health_check: false }, host, inside })
     }
 }
 
@@ -128,16 +128,6 @@ fn addresses(pod: &objects::Pod, read: &mut Reader) -> Vec<IpAddr> {
 
 /// The pod as the one endpoint. While it terminates it serves on: nobody else has its ports.
 fn slice(addr: IpAddr, ports: &[Port], pod: &objects::Pod) -> Slice {
-    let terminating = pod.metadata.deletion_timestamp.is_some();
     let port = |p: &Port| SlicePort { name: Arc::clone(&p.spec.name), port: p.inside, proto: p.spec.proto };
-    let ready = !terminating;
-    let endpoint = Endpoint { addr, ready, serving: true, terminating, local: true, nodeless: false };
-    Slice {
-        family: Family::of(addr),
-        ports: ports.iter().map(port).collect(),
-        endpoints: [endpoint].into(),
-        weight: 0,
-        hints: None,
-        problems: Vec::new(),
-    }
+    Slice::of_one(addr, ports.iter().map(port).collect(), pod.metadata.deletion_timestamp.is_some())
 }

@@ -87,6 +87,21 @@ pub fn service_name(slice: &objects::EndpointSlice) -> Option<String> {
 }
 
 impl Slice {
+    /// Of one endpoint on this node, that serves until it is gone.
+    #[must_use]
+    pub fn of_one(addr: IpAddr, ports: Box<[SlicePort]>, terminating: bool) -> Self {
+        let ready = !terminating;
+        let endpoint = Endpoint { addr, ready, serving: true, terminating, local: true, nodeless: false };
+        Self {
+            family: Family::of(addr),
+            ports,
+            endpoints: [endpoint].into(),
+            weight: 0,
+            hints: None,
+            problems: Vec::new(),
+        }
+    }
+
     /// From the API object, as the node `node_name` sees it.
     #[must_use]
     pub fn new(slice: &objects::EndpointSlice, node_name: &str, words: &mut Words) -> Self {

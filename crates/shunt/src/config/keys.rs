@@ -146,9 +146,9 @@ pub const KEYS: &[Key] = &[
     key("nodePort.enableHealthCheck", Kind::Bool, "true", "Answer on the healthCheckNodePort of services."),
     key(
         "nodePort.enableHealthCheckLoadBalancerIP",
-        Kind::OneOf(&["false"], &["true"]),
-        "false",
-        "Answer health checks also on load balancer addresses.",
+        Kind::Bool,
+        "true",
+        "Answer health checks also on load balancer addresses, whatever the source ranges say.",
     ),
     key("externalIPs.enabled", Kind::Bool, "true", "Serve spec.externalIPs."),
     key(

@@ -35,6 +35,9 @@ impl Config {
     pub fn model_options(&self) -> Options {
         Options {
             external_cluster_ip: self.resolved.bool("bpf.lbExternalClusterIP"),
+            health_check_vips: ["nodePort.enableHealthCheck", "nodePort.enableHealthCheckLoadBalancerIP"]
+                .into_iter()
+                .all(|key| self.resolved.bool(key)),
             host_ports: self.resolved.bool("hostPort.enabled"),
             external_ips: self.resolved.bool("externalIPs.enabled"),
             external_ip_mitigation: !self.resolved.bool("bpf.disableExternalIPMitigation"),
@@ -226,6 +229,15 @@ mod tests {
     fn config(set: &[&str]) -> Config {
         let set = set.iter().map(ToString::to_string).collect();
         Config::new(Resolved::new(&Layers { set, ..Layers::default() }).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn load_balancers_addresses_answer_health_checks_unless_one_of_the_keys_says_no() {
+        let answered = |set: &[&str]| config(set).model_options().health_check_vips;
+        assert!(answered(&[]));
+        for key in ["nodePort.enableHealthCheck", "nodePort.enableHealthCheckLoadBalancerIP"] {
+            assert!(!answered(&[&format!("{key}=false")]), "{key}");
+        }
     }
 
     #[test]

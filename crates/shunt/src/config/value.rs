@@ -140,7 +140,6 @@ mod tests {
             ("nodePort.addresses", "everywhere", "primary, localhost, all"),
             ("bindAddress", "eth0", "an IP address"),
             ("oomScoreAdj", "-1001", "-1000 to 1000"),
-            ("nodePort.enableHealthCheckLoadBalancerIP", "true", "not in this version"),
             ("kubeProxyReplacementHealthzBindAddr", "10256", "0.0.0.0:10256"),
         ] {
             let error = Value::parse(find(path).unwrap(), text).unwrap_err();
