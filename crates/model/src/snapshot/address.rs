@@ -8,15 +8,15 @@ use std::net::{IpAddr, Ipv4Addr};
 /// The API server has let in, and keeps, IPv4 addresses with leading zeros, which it reads in decimal; so does kube-proxy
 /// (`k8s.io/utils/net.ParseIPSloppy`). Taken as octal, as C libraries do, they would be somebody else's (CVE-2021-29923).
 #[must_use]
-pub fn parse(text: &str) -> Option<IpAddr> {
+pub fn parse_address(text: &str) -> Option<IpAddr> {
     text.parse().ok().or_else(|| decimal(text).map(IpAddr::V4))
 }
 
 /// The range of addresses that a field of an object says, a lone address being a range of one.
 #[must_use]
 pub fn parse_net(text: &str) -> Option<IpNet> {
-    let Some((addr, len)) = text.split_once('/') else { return parse(text).map(IpNet::from) };
-    IpNet::new(parse(addr)?, number(len)?).ok()
+    let Some((addr, len)) = text.split_once('/') else { return parse_address(text).map(IpNet::from) };
+    IpNet::new(parse_address(addr)?, number(len)?).ok()
 }
 
 fn decimal(text: &str) -> Option<Ipv4Addr> {
@@ -56,7 +56,7 @@ pub fn refused(addr: IpAddr) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse, parse_net, refused};
+    use super::{parse_address, parse_net, refused};
     use std::net::IpAddr;
 
     #[test]
@@ -68,7 +68,7 @@ mod tests {
             ("10.0.0.1", "10.0.0.1"),
             ("fd00::1", "fd00::1"),
         ] {
-            assert_eq!(parse(text), Some(plain.parse::<IpAddr>().unwrap()), "{text}");
+            assert_eq!(parse_address(text), Some(plain.parse::<IpAddr>().unwrap()), "{text}");
         }
         for bad in [
             "",
@@ -81,7 +81,7 @@ mod tests {
             " 1.2.3.4",
             "1.2.3.4/32",
         ] {
-            assert_eq!(parse(bad), None, "{bad}");
+            assert_eq!(parse_address(bad), None, "{bad}");
         }
     }
 

@@ -16,8 +16,8 @@ mod service;
 mod slice;
 mod sources;
 
-pub use address::refused;
-use address::{parse, parse_net};
+use address::parse_net;
+pub use address::{parse_address, refused};
 pub use exposure::{Nodes, Types};
 pub use hints::{Hinted, Hints, Zone};
 pub use node::NodeState;

@@ -1,6 +1,6 @@
 //! This node, as far as services care.
 
-use super::{parse, parse_net};
+use super::{parse_address, parse_net};
 use crate::objects::{Kind, Node};
 use crate::store::Family;
 use crate::{Problem, objects};
@@ -36,7 +36,7 @@ impl NodeState {
             Self { zone, labels: node.metadata.labels.clone().unwrap_or_default(), ..Self::default() };
         let fields = node.status.addresses.as_deref().unwrap_or_default();
         for field in fields.iter().filter(|f| is_ip(f)) {
-            match parse(&field.address) {
+            match parse_address(&field.address) {
                 Some(addr) => state.addresses.push(addr),
                 None => {
                     state.problem(node, format!("status.addresses: {:?} is no IP address", field.address))
@@ -75,7 +75,7 @@ fn primary(fields: &[objects::NodeAddress], family: Family) -> Option<IpAddr> {
         fields
             .iter()
             .filter(|f| f.type_ == type_)
-            .filter_map(|f| parse(&f.address))
+            .filter_map(|f| parse_address(&f.address))
             .find(|a| Family::of(*a) == family)
     };
     first("InternalIP").or_else(|| first("ExternalIP"))

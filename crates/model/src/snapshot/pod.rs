@@ -1,9 +1,7 @@
 //! A Pod with host ports, as a service of its own: its host ports are the frontends, and itself is the one endpoint.
 
 use super::service::Reader;
-use super::{
-    Endpoint, Policy, PortSpec, Slice, SlicePort, Spec, Words, parse, port_number, protocol, refused,
-};
+use super::{Policy, PortSpec, Slice, SlicePort, Spec, Words, parse_address, port_number, protocol, refused};
 use crate::objects::{self, Kind};
 use crate::store::Family;
 use shunt_common::Proto;
@@ -89,7 +87,7 @@ impl Port {
             read.problem(what, "correct it; its other ports are served");
             return None;
         };
-        let host = match field.host_ip.as_deref().filter(|ip| !ip.is_empty()).map(parse) {
+        let host = match field.host_ip.as_deref().filter(|ip| !ip.is_empty()).map(parse_address) {
             None => None,
             Some(Some(ip)) => Some(ip),
             Some(None) => {
@@ -115,7 +113,7 @@ fn name(host: Option<IpAddr>, port: u16, proto: Proto) -> String {
 fn addresses(pod: &objects::Pod, read: &mut Reader) -> Vec<IpAddr> {
     let mut found = Vec::new();
     for field in pod.status.pod_ips.iter().flatten() {
-        match parse(&field.ip).filter(|addr| refused(*addr).is_none()) {
+        match parse_address(&field.ip).filter(|addr| refused(*addr).is_none()) {
             Some(addr) => found.push(addr),
             None => {
                 let what = format!("status.podIPs: {:?} is no address that a pod can have", field.ip);

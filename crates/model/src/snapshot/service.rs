@@ -1,6 +1,6 @@
 //! A Service in compact form.
 
-use super::{Hosts, Policy, Words, health_port, parse, port_number, protocol, refused};
+use super::{Hosts, Policy, Words, health_port, parse_address, port_number, protocol, refused};
 use crate::Problem;
 use crate::objects::{self, Kind};
 use crate::store::Family;
@@ -122,7 +122,7 @@ impl Reader {
     }
 
     fn address(&mut self, field: &str, text: &str) -> Option<IpAddr> {
-        let Some(addr) = parse(text) else {
+        let Some(addr) = parse_address(text) else {
             self.problem(format!("{field}: {text:?} is no IP address"), "correct it; the others are served");
             return None;
         };

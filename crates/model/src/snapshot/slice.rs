@@ -1,6 +1,6 @@
 //! An EndpointSlice in compact form: a hundred thousand of its endpoints are kept in a few megabytes.
 
-use super::{Hints, Words, hints, parse, port_number, protocol, refused};
+use super::{Hints, Words, hints, parse_address, port_number, protocol, refused};
 use crate::Problem;
 use crate::objects::{self, Kind};
 use crate::store::Family;
@@ -154,7 +154,7 @@ impl Reader {
             self.problem("an endpoint has no address".into(), "the others are used");
             return None;
         };
-        let Some(addr) = parse(text).filter(|a| Family::of(*a) == family) else {
+        let Some(addr) = parse_address(text).filter(|a| Family::of(*a) == family) else {
             let what = format!("endpoint address {text:?} is no {} address", family.name());
             self.problem(what, "correct it; the others are used");
             return None;

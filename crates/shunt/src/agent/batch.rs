@@ -3,6 +3,7 @@
 use super::{Agent, Events};
 use crate::sources::{Event, Object};
 use shunt_model::objects::{Kind, Node};
+use shunt_model::snapshot::parse_address;
 use shunt_model::{Model, NodeCondition};
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -73,7 +74,7 @@ impl Agent {
         if node.metadata.name == self.config.node_name {
             let addresses = node.status.addresses.iter().flatten();
             let internal = addresses.filter(|a| a.type_ == "InternalIP");
-            self.set_node_ips(internal.filter_map(|a| a.address.parse().ok()).collect());
+            self.set_node_ips(internal.filter_map(|a| parse_address(&a.address)).collect());
         }
         self.model.apply_node(node);
     }
