@@ -123,9 +123,19 @@ fn the_proxys_own_port_answers(lab: &Lab) {
         "kubeproxy_network_programming_duration_seconds_bucket",
         "kubeproxy_proxy_healthz_total{code=\"503\"}",
         "process_resident_memory_bytes",
+        "rest_client_requests_total{code=\"200\",host=\"",
+        "kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy=\"external\",ip_family=\"IPv4\"} 0",
+        "kubeproxy_conntrack_reconciler_sync_duration_seconds_count{ip_family=\"IPv4\"}",
     ] {
         assert!(text.contains(name), "no {name} in\n{text}");
     }
+    let slis = http(host, at, "/metrics/slis").unwrap();
+    let last = "kubernetes_healthcheck{name=\"node-eligible\",type=\"healthz\"} 1";
+    assert!(slis.body().is_some_and(|text| text.contains(last)), "{slis:?}");
+    let other = SocketAddr::new("127.0.0.1".parse().unwrap(), 10249);
+    let elsewhere = http(&lab.nodes[1].host, other, "/metrics").unwrap();
+    let lacks = "kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy=\"external\",ip_family=\"IPv4\"} 1";
+    assert!(elsewhere.body().is_some_and(|text| text.contains(lacks)), "{elsewhere:?}");
     // Only the node itself is answered there.
     let outside = http(&lab.client, node_port(lab, 0, 10249), "/proxyMode").unwrap();
     assert_eq!(outside, Answer::Refused);

@@ -25,8 +25,8 @@ pub mod store;
 
 pub use ledger::Usage;
 pub use model::{
-    AddressIndex, BackendView, Changes, Departed, Failure, FrontendView, HealthCheck, Model, NodeCondition,
-    NodePortOptions, Options, Report, ServiceView, Status,
+    AddressIndex, BackendView, Changes, Departed, Failure, FrontendView, HealthCheck, Model, NoLocal,
+    NodeCondition, NodePortOptions, Options, Report, ServiceView, Status,
 };
 pub use problem::Problem;
 pub use store::MapStore;

@@ -83,6 +83,7 @@ where
     }
 
     fn chunk(&mut self, now: u32, rules: &Ticks) -> Result<Step, Error> {
+        let begun = Instant::now();
         let reading = Error::system(format!("reading map {}", self.flows.name()));
         let (rows, over) = next_chunk(&self.flows, &mut self.cursor, STEP_ROWS).map_err(reading)?;
         let mut step = Step { visited: rows.len() as u64, ..Step::default() };
@@ -99,6 +100,7 @@ where
             self.departed.passed();
             step.passes = 1;
         }
+        step.took = begun.elapsed();
         Ok(step)
     }
 

@@ -6,6 +6,7 @@ mod events;
 mod health;
 mod ids;
 mod index;
+mod no_local;
 mod pods;
 mod reconcile;
 mod removal;
@@ -16,6 +17,7 @@ mod view;
 pub use departed::Departed;
 pub use health::{HealthCheck, NodeCondition};
 pub use index::AddressIndex;
+pub use no_local::NoLocal;
 pub use reconcile::{Failure, Report};
 pub use view::{BackendView, FrontendView, ServiceView, Status};
 
@@ -96,6 +98,7 @@ pub struct Model {
     /// Kept apart from `node`: it changes nothing that is in the maps.
     node_condition: NodeCondition,
     health_checks: health::HealthChecks,
+    no_local: no_local::Counts,
     changes: Changes,
     /// Overrides the node's primary addresses.
     node_port_addresses: Option<Vec<IpAddr>>,
@@ -152,6 +155,7 @@ impl Model {
             node: NodeState::default(),
             node_condition: NodeCondition::default(),
             health_checks: health::HealthChecks::default(),
+            no_local: no_local::Counts::default(),
             changes: Changes::default(),
             node_port_addresses: None,
             node_port_loopback: false,

@@ -99,6 +99,7 @@ impl Model {
         self.failed.remove(name);
         self.update_health_check(name);
         let groups = self.lower_service(name);
+        self.no_local.set(name, &groups);
         let mut failed = Vec::new();
         for group in &groups {
             if let Err(error) = self.reconcile_group(name, group, store, report) {

@@ -138,6 +138,8 @@ impl Agent {
         let ports = self.health_ports.problems().len();
         self.metrics.problems.set(number(self.model.problems().len() + sources + ports));
         self.programming.gauges(self.model.changes(), &self.families(), &self.metrics.kube_proxy);
+        let no_local = self.model.no_local_endpoints();
+        self.metrics.kube_proxy.set_no_local_endpoints(no_local, &self.families());
         self.metrics.watches_down.set(number(self.down.len()));
     }
 }

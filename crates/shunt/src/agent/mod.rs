@@ -82,7 +82,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     let metrics = Arc::new(Metrics::default());
     oom::adjust(config.oom_score_adj());
     let (condition, seen) = watch::channel(health::first(&config));
-    let (mut events, client) = startup::source(&config).await?;
+    let (mut events, client) = startup::source(&config, &metrics.rest_client).await?;
     // The socket before the datapath: it tells when another agent is at work already. Nothing awaits in between, so that
     // no server or source can say a word before a refusal, which is then the only one.
     crate::server::start(&config, metrics.clone(), seen, query_sender)?;

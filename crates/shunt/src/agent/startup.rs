@@ -10,6 +10,7 @@ use super::{Agent, Events};
 use crate::config::{Config, kube_proxy::Note};
 use crate::devices::{Classified, NetState, Patterns, classify};
 use crate::server::health_ports::HealthPorts;
+use crate::server::rest_client_metrics::RestClient;
 use crate::server::{Condition, Metrics};
 use crate::sources::{kube, manifests};
 use shunt_datapath::{Datapath, Repair, Settings};
@@ -174,13 +175,16 @@ fn access(config: &Config) -> kube::Access {
 }
 
 /// Starts the source that the configuration names.
-pub(super) async fn source(config: &Config) -> Result<(Events, Option<::kube::Client>), String> {
+pub(super) async fn source(
+    config: &Config,
+    metrics: &RestClient,
+) -> Result<(Events, Option<::kube::Client>), String> {
     let (sender, events) = mpsc::channel(QUEUE);
     if let Some(dir) = config.path("manifests") {
         tokio::spawn(async move { manifests::watch(&dir, sender).await });
         return Ok((events, None));
     }
-    let client = kube::connect(&access(config)).await?;
+    let client = kube::connect(&access(config), metrics).await?;
     let wanted = kube::Wanted {
         node: config.node_name.clone(),
         proxy: config.resolved.text("k8s.serviceProxyName").into(),
