@@ -16,7 +16,8 @@ const QUIET: Duration = Duration::from_millis(2);
 const LONGEST: Duration = Duration::from_millis(100);
 
 impl Agent {
-    /// Takes an event and those that follow it closely, then writes what they ask for.
+    /// Takes an event and those that follow it closely, then writes what they ask for, or lets it wait for
+    /// `minSyncPeriod`.
     pub(super) async fn take_batch(&mut self, first: Event, events: &mut Events) {
         let begun = tokio::time::Instant::now();
         self.take(first);
@@ -31,7 +32,9 @@ impl Agent {
                 break;
             }
         }
-        self.sync();
+        if !self.progress.put_off(Instant::now()) {
+            self.sync();
+        }
     }
 
     fn take(&mut self, event: Event) {

@@ -34,9 +34,6 @@ use sync::Progress;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{interval_at, sleep_until};
 
-/// How often what we remember is compared with what the maps and interfaces really have.
-const VERIFY: Duration = Duration::from_secs(300);
-
 /// The loop's state.
 pub(crate) struct Agent {
     config: Config,
@@ -88,7 +85,8 @@ pub async fn run(config: Config) -> Result<(), String> {
     crate::server::start(&config, metrics.clone(), seen, query_sender)?;
     let (mut agent, mut ended) = startup::start(config, net, metrics, condition, client)?;
     agent.apply_interfaces();
-    let mut verify = interval_at(tokio::time::Instant::now() + VERIFY, VERIFY);
+    let resync = agent.config.resync_period();
+    let mut verify = interval_at(tokio::time::Instant::now() + resync, resync);
     let mut beat = interval_at(tokio::time::Instant::now(), health::BEAT);
     loop {
         tokio::select! {

@@ -102,7 +102,7 @@ pub(super) fn start(
         patterns,
         classified,
         node_ips,
-        progress: Progress::default(),
+        progress: Progress::new(config.min_sync_period()),
         programming: Programming::default(),
         condition,
         health_ports,

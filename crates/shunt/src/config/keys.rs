@@ -285,7 +285,14 @@ pub const KEYS: &[Key] = &[
         "syncPeriod",
         Kind::Duration,
         "30s",
-        "An update that waits for twice as long makes the node unhealthy.",
+        "The maps are compared with what they should hold every ten times as long; an update that waits for twice as long \
+         makes the node unhealthy.",
+    ),
+    key(
+        "minSyncPeriod",
+        Kind::Duration,
+        "2ms",
+        "So long at least between two writes of changes; the first after a pause is written at once.",
     ),
     key("oomScoreAdj", Kind::Score, "", "The agent's own oom_score_adj; left alone when empty."),
 ];

@@ -55,8 +55,9 @@ impl Config {
     /// What the datapath needs to know, but for the node's addresses.
     ///
     /// # Errors
-    /// When no cgroup v2 is named or mounted.
+    /// When no cgroup v2 is named or mounted, and as [`Self::check`].
     pub fn datapath_settings(&self) -> Result<Settings, String> {
+        self.check_periods()?;
         self.settings_with(self.cgroup_root()?)
     }
 
@@ -65,7 +66,18 @@ impl Config {
     /// # Errors
     /// Which key, and what is allowed.
     pub fn check(&self) -> Result<(), String> {
+        self.check_periods()?;
         self.settings_with(PathBuf::new())?.check().map_err(|e| e.to_string())
+    }
+
+    /// An update that has to wait must not make the node unhealthy; kube-proxy refuses the same.
+    fn check_periods(&self) -> Result<(), String> {
+        let text = |key| self.resolved.text(key);
+        if self.min_sync_period() <= self.resolved.duration("syncPeriod") {
+            return Ok(());
+        }
+        let (min, all) = (text("minSyncPeriod"), text("syncPeriod"));
+        Err(format!("minSyncPeriod: {min} is longer than syncPeriod, which is {all}: shorten it"))
     }
 
     fn settings_with(&self, cgroup_root: PathBuf) -> Result<Settings, String> {
@@ -155,6 +167,19 @@ impl Config {
         self.resolved.duration("syncPeriod") * 2
     }
 
+    /// How long a batch of changes is gathered when the last one has just been written.
+    #[must_use]
+    pub fn min_sync_period(&self) -> Duration {
+        self.resolved.duration("minSyncPeriod")
+    }
+
+    /// How often what we remember is compared with what the maps and interfaces really have. Ten times `syncPeriod`: nobody
+    /// else writes to our maps, and reading them all back holds up what else there is to do.
+    #[must_use]
+    pub fn resync_period(&self) -> Duration {
+        self.resolved.duration("syncPeriod") * 10
+    }
+
     /// `oomScoreAdj`.
     #[must_use]
     pub fn oom_score_adj(&self) -> Option<i16> {
@@ -229,6 +254,21 @@ mod tests {
     fn config(set: &[&str]) -> Config {
         let set = set.iter().map(ToString::to_string).collect();
         Config::new(Resolved::new(&Layers { set, ..Layers::default() }).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn sync_period_paces_the_comparison_and_the_patience_and_is_never_shorter_than_its_least() {
+        let at = |set: &[&str]| {
+            let config = config(set);
+            [config.min_sync_period(), config.health_patience(), config.resync_period()]
+                .map(|d| d.as_millis())
+        };
+        assert_eq!(at(&[]), [2, 60_000, 300_000]);
+        assert_eq!(at(&["syncPeriod=10s", "minSyncPeriod=1s"]), [1000, 20_000, 100_000]);
+        let wrong = config(&["cgroupRoot=/c", "minSyncPeriod=31s"]);
+        for error in [wrong.check().unwrap_err(), wrong.datapath_settings().unwrap_err()] {
+            assert!(error.contains("minSyncPeriod: 31s is longer than syncPeriod, which is 30s"), "{error}");
+        }
     }
 
     #[test]
