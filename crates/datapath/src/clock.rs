@@ -62,6 +62,14 @@ impl Clock {
         Ok(self.sample()?.0 as u32)
     }
 
+    /// The stamp that session affinity would write now, in whole seconds of the same clock.
+    ///
+    /// # Errors
+    /// As [`Self::sample`].
+    pub fn seconds(&self) -> Result<u32, Error> {
+        Ok((self.sample()?.0 / u64::from(self.hz)) as u32)
+    }
+
     /// How long ago a stamp was written. A stamp a little ahead of `now` (written since) counts as zero.
     pub fn age(&self, now: u32, stamp: u32) -> Duration {
         Duration::from_millis(u64::from(age(now, stamp)) * 1000 / u64::from(self.hz))

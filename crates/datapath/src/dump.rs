@@ -13,9 +13,10 @@ use crate::store::rows;
 use crate::table::{self, Table};
 use crate::{Attachment, Clock, Error, MapSpec, Sizes, clock, sys};
 use aya::Pod;
-use shunt_common::maps::{COUNTERS, DEVICES, FLOWS4, FLOWS6, FRONTENDS4, FRONTENDS6};
+use shunt_common::maps::{AFFINITY, COUNTERS, DEVICES, FLOWS4, FLOWS6, FRONTENDS4, FRONTENDS6};
 use shunt_common::{
-    Backend, Counter, Device, Direction, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, Pool, Reason,
+    AffinityKey, AffinityRow, Backend, Counter, Device, Direction, Flow, FlowKey, Frontend, FrontendKey, Ip4,
+    Ip6, Pool, Reason,
 };
 use shunt_model::store::RangeRef;
 use std::os::fd::OwnedFd;
@@ -88,6 +89,14 @@ impl Reader {
     pub fn source_ranges(&self) -> Result<Vec<RangeRef>, Error> {
         let ranges = Ranges::new(|name| open_map(&self.pins, name))?;
         ranges.all().map_err(Error::system("reading the maps of source ranges"))
+    }
+
+    /// What session affinity remembers, in no order.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn affinity(&self) -> Result<Entries<AffinityKey, AffinityRow>, Error> {
+        Ok(Entries::new(self.table(AFFINITY)?))
     }
 
     /// Every used IPv4 backend, by id.
