@@ -100,33 +100,43 @@ fn affinity(read: &mut Reader, service: &objects::Service) -> u32 {
         }
     };
     if let Some((key, value)) = service.metadata.ours("affinity") {
+        let ours = key.starts_with("shunt.io/");
         match value {
             "client-ip" => on = true,
+            "none" if ours => on = false,
+            "" => {}
             // Cilium's words for affinity to a cluster of a mesh, of which there is only this one.
-            "" | "none" | "local" | "remote" => {}
-            other => read.problem(format!("annotation {key}: {other:?} is unknown"), "use client-ip or none"),
+            "none" | "local" | "remote" if !ours => {}
+            other => {
+                let how = if on { "ClientIP" } else { "None" };
+                let todo = format!("use client-ip or none; {how} of spec.sessionAffinity is taken");
+                read.problem(format!("annotation {key}: {other:?} is unknown"), &todo);
+            }
         }
     }
-    if !on {
-        return 0;
-    }
-    let config = spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref());
+    let timeout = affinity_timeout(read, service);
+    if on { timeout } else { 0 }
+}
+
+/// The seconds, also of a service without affinity: what makes no sense shall be told before somebody needs it.
+fn affinity_timeout(read: &mut Reader, service: &objects::Service) -> u32 {
+    let config = service.spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref());
     let mut timeout = AFFINITY_DEFAULT;
     if let Some(seconds) = config.and_then(|c| c.timeout_seconds) {
         let field = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
-        timeout = seconds_of(read, field, &seconds.to_string()).unwrap_or(timeout);
+        timeout = seconds_of(read, field, &seconds.to_string(), timeout);
     }
     if let Some((key, text)) = service.metadata.ours("affinity-timeout") {
-        timeout = seconds_of(read, &format!("annotation {key}"), text).unwrap_or(timeout);
+        timeout = seconds_of(read, &format!("annotation {key}"), text, timeout);
     }
     timeout
 }
 
-fn seconds_of(read: &mut Reader, at: &str, text: &str) -> Option<u32> {
+fn seconds_of(read: &mut Reader, at: &str, text: &str, otherwise: u32) -> u32 {
     let seconds = text.parse().ok().filter(|s| (1..=AFFINITY_MAX).contains(s));
-    if seconds.is_none() {
-        let todo = "correct it; the default of 10800 seconds is taken";
-        read.problem(format!("{at}: {text:?} is not in 1-{AFFINITY_MAX}"), todo);
-    }
-    seconds
+    seconds.unwrap_or_else(|| {
+        let todo = format!("correct it; {otherwise} seconds are taken");
+        read.problem(format!("{at}: {text:?} is not in 1-{AFFINITY_MAX}"), &todo);
+        otherwise
+    })
 }
