@@ -53,7 +53,9 @@ fn candidate(slice: &Slice, index: usize, port: &SlicePort, here: &Here<'_>) -> 
     let endpoint = &slice.endpoints[index];
     let state = endpoint.state()?;
     let flags = if stays_here(endpoint, here.node) { Backend::<Ip4>::LOCAL } else { 0 };
-    let row = BackendRow::new(endpoint.addr, port.port, port.proto, state, flags).with_weight(slice.weight);
+    let row = BackendRow::new(endpoint.addr, port.port, port.proto, state, flags)
+        .with_weight(slice.weight)
+        .with_zone(endpoint.zone.0);
     let hints = slice.hints.as_ref().filter(|_| here.topology);
     let hinted = hints.map_or_else(Default::default, |h| h.of(index as u32, here.zone));
     Some(Candidate { row, state, local: endpoint.local, hinted })
@@ -119,6 +121,7 @@ fn stays_here(endpoint: &Endpoint, node: &NodeState) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::Zone;
 
     #[test]
     fn an_endpoint_that_names_no_node_stays_here_by_its_address() {
@@ -130,7 +133,9 @@ mod tests {
         let here = |addr: &str, name: Option<&str>| {
             let (local, nodeless) = (name == Some("us"), name.is_none());
             let addr = addr.parse().unwrap();
-            let endpoint = Endpoint { addr, ready: true, serving: true, terminating: false, local, nodeless };
+            let zone = Zone::default();
+            let endpoint =
+                Endpoint { addr, ready: true, serving: true, terminating: false, local, nodeless, zone };
             stays_here(&endpoint, &node)
         };
         assert!(here("10.244.1.7", None) && here("2001:db8:1::7", None) && here("192.0.2.1", None));
