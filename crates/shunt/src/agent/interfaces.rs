@@ -52,10 +52,8 @@ impl Agent {
         let addresses = if asked.only_primary() {
             primary
         } else {
-            let mut all = handled(&self.classified.addresses);
             let primary = primary.unwrap_or_else(|| first_of_each(&self.node_ips));
-            all.retain(|addr| asked.contains(*addr) || (asked.primary && primary.contains(addr)));
-            Some(all)
+            Some(asked.select(&handled(&self.classified.addresses), &primary))
         };
         let localhost = asked.localhost;
         self.model.set_node_port_addresses(addresses);
