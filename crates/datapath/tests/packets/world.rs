@@ -1,5 +1,6 @@
 //! The node that the packets meet: a network namespace with a device, routes and neighbours, and the maps.
 
+use crate::coverage;
 use crate::packet::Packet;
 use shunt_common::{
     Addr, Backend, BackendState, Device, Flow, FlowKey, Frontend, FrontendKey, FrontendKind, Ip4, Ip6, Pool,
@@ -178,6 +179,12 @@ impl World {
         self.apply(Op::PutFrontend { key, row });
     }
 
+    /// Writes the ServiceCIDRs.
+    pub fn service_cidrs(&self, nets: &[&str]) {
+        let nets = nets.iter().map(|net| net.parse().expect("a range")).collect();
+        self.apply(Op::PutServiceCidrs(nets));
+    }
+
     /// A service at `addr:port` with one backend; returns the backend's id.
     pub fn service(
         &mut self,
@@ -199,6 +206,7 @@ impl World {
 
     /// Runs a hook on a frame.
     pub fn raw(&self, program: &str, frame: &[u8]) -> Outcome {
+        coverage::ran(self.family, program);
         self.run.run(program, frame, self.eth0, 1).expect("the program runs")
     }
 
