@@ -64,6 +64,14 @@ pub const FEATURES: &[Feature] = &[
         without: &[(&["pod_ingress", "pod_egress"], OUTSIDE)],
     },
     Feature {
+        title: "several addresses and devices",
+        cases: &["multihomed::"],
+        without: &[
+            (&["tc_egress"], "replies leave by any device: a local backend's case 4"),
+            (&["pod_ingress", "pod_egress"], OUTSIDE),
+        ],
+    },
+    Feature {
         title: "flow table",
         cases: &["flows::"],
         without: &[(&["tc_egress", "pod_ingress", "pod_egress"], AS_TC)],

@@ -7,6 +7,7 @@
 mod coverage;
 mod flows;
 mod local_socket;
+mod multihomed;
 mod no_backend;
 mod packet;
 mod pods;
