@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-pub use crate::client::{background, finish, http, probe, repeat, udp};
+pub use crate::client::{background, finish, http, probe, repeat, repeat_udp, udp};
 pub use crate::state::{clean, names};
 
 /// A pod with its server.
