@@ -70,6 +70,8 @@ impl Cluster {
         }
         for node in 1..=2 {
             for pod in 1..=2 {
+                let known = &self.lab.nodes[node - 1].pods[pod - 1];
+                known.serve_as(&known.name).unwrap();
                 self.restore_pod(node, pod);
             }
         }
@@ -155,6 +157,21 @@ impl Cluster {
 
     fn delete_pod(&self, node: usize, pod: usize) {
         self.lab.api().delete(Kind::Pod, "default", &format!("pod{node}-{pod}")).unwrap();
+    }
+
+    /// Replaces a pod that is on its way out: its server ends, its object goes, and another of its name comes, whose
+    /// server answers as that name and `-next`.
+    pub fn replace_pod(&self, node: usize, pod: usize) {
+        let known = &self.lab.nodes[node - 1].pods[pod - 1];
+        known.stop_server();
+        let mut going = shunt_lab::objects::pod(node, pod, self.lab.topology.families);
+        going["spec"]["terminationGracePeriodSeconds"] = 0.into();
+        self.lab.api().put(going).unwrap();
+        self.delete_pod(node, pod);
+        self.lab.settle().unwrap();
+        known.serve_as(&format!("{}-next", known.name)).unwrap();
+        self.restore_pod(node, pod);
+        self.lab.settle().unwrap();
     }
 
     pub fn restore_pod(&self, node: usize, pod: usize) {

@@ -11,6 +11,7 @@ mod conntrack;
 mod networking;
 mod placement;
 mod policies;
+mod rolling;
 mod services;
 
 use cluster::Cluster;
