@@ -3,7 +3,6 @@
 use crate::cluster::{Cluster, FAMILIES};
 use crate::{cases, run};
 use serde_json::json;
-use shunt_lab::api::Kind;
 use shunt_lab::cluster::{background, finish};
 use shunt_lab::place::{Place, Process};
 use shunt_lab::probe::Queries;
@@ -75,7 +74,7 @@ fn a_stream_through_a_load_balancer_follows_its_servers(c: &Cluster) {
             asks(&c.client(), c.load_balancer("dns", v6))
         });
         c.set_pod(new.0, new.1, true, false);
-        c.lab.api().delete(Kind::Pod, "default", &name(old)).unwrap();
+        c.remove_pod(old.0, old.1);
         c.settle();
         std::thread::sleep(Duration::from_millis(1000));
         for client in clients {

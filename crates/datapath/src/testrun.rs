@@ -32,6 +32,8 @@ pub struct Outcome {
     pub verdict: i32,
     /// The packet afterwards, from its Ethernet header on.
     pub packet: Vec<u8>,
+    /// The packet's mark afterwards (`SO_MARK`, netfilter's `meta mark`), by which policy engines know it.
+    pub mark: u32,
     /// Time of one run; the mean when repeated.
     pub time: Duration,
 }
@@ -39,8 +41,9 @@ pub struct Outcome {
 /// Room for a packet that a program makes longer (generated answers, encapsulation).
 const HEADROOM: usize = 512;
 
-/// Length of the kernel's `struct __sk_buff`, and where in it `ifindex` lies.
+/// Length of the kernel's `struct __sk_buff`, and where in it `mark` and `ifindex` lie.
 const CONTEXT: usize = 192;
+const CONTEXT_MARK: usize = 8;
 const CONTEXT_IFINDEX: usize = 40;
 
 impl TestRun {
@@ -74,15 +77,33 @@ impl TestRun {
     /// # Errors
     /// [`Error::Object`] for an unknown program, else what the kernel says: `ENODEV` for an unknown interface.
     pub fn run(&self, program: &str, packet: &[u8], ifindex: u32, repeat: u32) -> Result<Outcome, Error> {
+        self.run_marked(program, packet, ifindex, repeat, 0)
+    }
+
+    /// The same for a packet that somebody has marked.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn run_marked(
+        &self,
+        program: &str,
+        packet: &[u8],
+        ifindex: u32,
+        repeat: u32,
+        mark: u32,
+    ) -> Result<Outcome, Error> {
         let mut context = [0u8; CONTEXT];
+        context[CONTEXT_MARK..CONTEXT_MARK + 4].copy_from_slice(&mark.to_ne_bytes());
         context[CONTEXT_IFINDEX..CONTEXT_IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
         let mut out = vec![0; packet.len() + HEADROOM];
         let fd = self.loaded.program(program)?;
-        let ran = sys::program::test_run(fd, packet, &context, &mut out, repeat)
+        let ran = sys::program::test_run(fd, packet, &mut context, &mut out, repeat)
             .map_err(Error::system(format!("running program {program}")))?;
         out.truncate(ran.len);
         let time = Duration::from_nanos(u64::from(ran.ns));
-        Ok(Outcome { verdict: ran.verdict as i32, packet: out, time })
+        let mut mark = [0; 4];
+        mark.copy_from_slice(&context[CONTEXT_MARK..CONTEXT_MARK + 4]);
+        Ok(Outcome { verdict: ran.verdict as i32, packet: out, mark: u32::from_ne_bytes(mark), time })
     }
 
     /// A store on this object's maps.

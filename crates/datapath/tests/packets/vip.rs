@@ -9,7 +9,7 @@ use std::net::IpAddr;
 const TCP: u8 = 6;
 
 /// A service address that is known as such, to the outside too or not.
-fn vip(f: Family, external: bool) -> World {
+pub fn vip(f: Family, external: bool) -> World {
     let mut w = World::new(f);
     let flags = frontend_flag::WILDCARD | if external { frontend_flag::EXTERNAL } else { 0 };
     let kind = FrontendKind::LoadBalancer as u8;
@@ -48,7 +48,7 @@ fn a_cluster_ip_is_nobody_s_business_outside() {
     }
 }
 
-fn ping(src: IpAddr, dst: IpAddr) -> Vec<u8> {
+pub fn ping(src: IpAddr, dst: IpAddr) -> Vec<u8> {
     let eth = PacketBuilder::ethernet2(crate::packet::SENDER, crate::packet::NODE);
     let mut out = Vec::new();
     match (src, dst) {

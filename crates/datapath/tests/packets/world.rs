@@ -106,6 +106,11 @@ impl World {
         Self::start(family, Settings { sizes, snat_ports, ..Self::settings() })
     }
 
+    /// With other settings.
+    pub fn with(family: Family, settings: Settings) -> Self {
+        Self::start(family, settings)
+    }
+
     fn start(family: Family, settings: Settings) -> Self {
         // SAFETY: no pointers; a new network namespace for this thread only.
         assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0, "a network namespace (is this root?)");
