@@ -12,6 +12,7 @@ mod networking;
 mod placement;
 mod policies;
 mod rolling;
+mod safety;
 mod services;
 
 use cluster::Cluster;

@@ -210,4 +210,11 @@ fn a_load_balancer_without_node_ports_has_none(c: &Cluster) {
     for v6 in FAMILIES {
         c.reaches(&c.client(), c.load_balancer("portless", v6), &ALL);
     }
+    // Wanted after all, it gets some, and everything is served.
+    c.change("portless", json!({"spec": {"allocateLoadBalancerNodePorts": true}}));
+    let port = c.node_port("portless", "http");
+    for v6 in FAMILIES {
+        c.reaches(&c.client(), c.node(2, v6, port), &ALL);
+        c.reaches(&c.client(), c.load_balancer("portless", v6), &ALL);
+    }
 }
