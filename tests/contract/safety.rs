@@ -32,8 +32,9 @@ fn safety() {
     );
 }
 
-/// Where the agent itself answers on a node.
+/// Where the agent itself answers on a node: health, and metrics, in both families.
 const HEALTH: u16 = 10256;
+const METRICS: u16 = 9962;
 
 /// Waits until node 1's agent has problems of one object with each of these words.
 fn named(c: &Cluster, object: &str, words: &[String]) {
@@ -48,8 +49,8 @@ fn named(c: &Cluster, object: &str, words: &[String]) {
 fn node_answers_itself(c: &Cluster) {
     for v6 in FAMILIES {
         for from in [c.client(), c.pod(1, 1), c.bypass(1, 1), c.host(1)] {
-            let answer = http(&from, c.node(1, v6, HEALTH), "/healthz").unwrap();
-            let own = answer.body().is_some_and(|body| body.contains("lastUpdated"));
+            let answer = http(&from, c.node(1, v6, METRICS), "/metrics").unwrap();
+            let own = answer.body().is_some_and(|body| body.contains("shunt_"));
             assert!(own, "{} asks the node: {answer:?}", from.name);
         }
     }
@@ -60,7 +61,7 @@ fn addresses_of_the_cluster_are_not_taken_from_it(c: &Cluster) {
     c.service("victim", json!({"selector": {"pod": "pod1-1"}}));
     let port =
         |name: &str, port: u16| json!({"name": name, "port": port, "targetPort": 8080, "protocol": "TCP"});
-    let ports = json!([port("web", 80), port("pod", 8080), port("node", HEALTH)]);
+    let ports = json!([port("web", 80), port("pod", 8080), port("node", METRICS)]);
     let mut taken = Vec::new();
     for v6 in FAMILIES {
         taken.extend([c.node(1, v6, 0).ip(), c.pod_ip(1, 2, v6), c.cluster_ip("victim", v6).ip()]);
@@ -101,7 +102,7 @@ fn ports_of_the_node_are_not_taken_from_it(c: &Cluster) {
         c.lab.api().force_put(service).unwrap();
     };
     let ips: Vec<String> = FAMILIES.map(|v6| c.node(1, v6, 0).ip().to_string()).into();
-    let port = json!({"name": "http", "port": HEALTH, "targetPort": 8080, "protocol": "TCP"});
+    let port = json!({"name": "http", "port": METRICS, "targetPort": 8080, "protocol": "TCP"});
     service(
         "by-address",
         json!({"clusterIP": ips[0], "clusterIPs": ips, "ipFamilies": ["IPv4", "IPv6"],
@@ -113,13 +114,13 @@ fn ports_of_the_node_are_not_taken_from_it(c: &Cluster) {
         &ips.iter().map(|ip| format!("spec.clusterIPs: {ip} ")).collect::<Vec<_>>(),
     );
     let mut port = port;
-    (port["port"], port["nodePort"]) = (80.into(), HEALTH.into());
+    (port["port"], port["nodePort"]) = (80.into(), METRICS.into());
     service(
         "by-number",
         json!({"type": "NodePort", "clusterIP": "10.96.7.9", "clusterIPs": ["10.96.7.9"],
         "ipFamilies": ["IPv4"], "selector": {"app": "web"}, "ports": [port]}),
     );
-    named(c, "default/by-number", &[format!("nodePort {HEALTH} is outside nodePort.range")]);
+    named(c, "default/by-number", &[format!("nodePort {METRICS} is outside nodePort.range")]);
     node_answers_itself(c);
 }
 
@@ -162,11 +163,7 @@ fn endpoints_in_another_namespace_are_told(c: &Cluster) {
         "metadata": {"name": "strays", "namespace": "default", "labels": {"kubernetes.io/service-name": "led"}},
         "endpoints": [end(1), end(2)], "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}]});
     c.lab.api().put(slice).unwrap();
-    named(
-        c,
-        "default/strays",
-        &["2 of its endpoints are in another namespace, the first in \"vault\"".into()],
-    );
+    named(c, "default/strays", &["2 of its endpoints are in another namespace".into(), "vault".into()]);
     c.reaches(&c.pod(1, 1), c.cluster_ip("led", false), &["pod2-1", "pod2-2"]);
     c.lab.api().delete(Kind::EndpointSlice, "default", "strays").unwrap();
 }
@@ -204,10 +201,10 @@ fn only_health_and_metrics_are_answered_to_strangers(c: &Cluster) {
     let open = listening(&c.host(1));
     let (near, far): (Vec<_>, Vec<_>) = open.iter().partition(|addr| addr.ip().to_canonical().is_loopback());
     let ports = |all: &[&SocketAddr]| all.iter().map(|addr| addr.port()).collect::<BTreeSet<_>>();
-    assert_eq!(ports(&far), BTreeSet::from([9962, HEALTH]), "open to the network: {open:?}");
+    assert_eq!(ports(&far), BTreeSet::from([METRICS, HEALTH]), "open to the network: {open:?}");
     assert_eq!(ports(&near), BTreeSet::from([10249]), "open on loopback: {open:?}");
     // What they do not serve: a look into the process, or anything that changes it.
-    for port in [9962, HEALTH] {
+    for port in [METRICS, HEALTH] {
         for path in ["/debug/pprof/", "/debug/pprof/heap", "/configz", "/v1/config", "/v1/status"] {
             let answer = http(&c.client(), c.node(1, false, port), path).unwrap();
             assert!(answer.body().is_none(), "{port}{path}: {answer:?}");
