@@ -42,7 +42,8 @@ fn a_node_port_on_loopback_serves_the_node_alone(c: &Cluster) {
     }
     let udp = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), c.node_port("loop", "udp"));
     c.reaches_by_udp(&c.host(2), udp, &ALL);
-    let setting = std::fs::read_to_string("/proc/sys/net/ipv4/conf/all/route_localnet").unwrap();
+    let setting = || std::fs::read_to_string("/proc/sys/net/ipv4/conf/all/route_localnet").unwrap();
+    let setting = c.host(1).netns.run(setting).unwrap();
     assert_eq!(setting.trim(), "0", "it takes no such switch (CVE-2020-8558)");
 }
 
