@@ -4,6 +4,7 @@ use crate::packet::{Kind, Packet, SYN};
 use crate::vip::{ping, vip};
 use crate::world::{BOTH, DROP, Family, NEXT, REDIRECT, World};
 use shunt_common::{BackendState, Device, Frontend, FrontendKind, Pool, Reason, frontend_flag};
+use shunt_datapath::testrun::About;
 use shunt_datapath::{Settings, Sizes};
 
 const TCP: u8 = 6;
@@ -97,7 +98,8 @@ fn the_mark_of_a_packet_is_left_alone() {
             ("tc_ingress", to(f.node(), 22), NEXT),
             ("pod_egress", to(f.local_pod(), 22), NEXT),
         ] {
-            let outcome = w.run.run_marked(hook, &packet.bytes(), w.eth0, 1, MARK).unwrap();
+            let about = About { ifindex: w.eth0, mark: MARK, ..About::default() };
+            let outcome = w.run.run_with(hook, &packet.bytes(), about, 1).unwrap();
             assert_eq!((outcome.verdict, outcome.mark), (verdict, MARK), "{hook} on {packet:?}");
         }
     }

@@ -5,7 +5,7 @@ use shunt_common::{
     Addr, Backend, BackendState, Device, Flow, FlowKey, Frontend, FrontendKey, FrontendKind, Ip4, Ip6, Pool,
     PortBe, Reason, frontend_flag,
 };
-use shunt_datapath::testrun::{Outcome, TestRun};
+use shunt_datapath::testrun::{About, Outcome, TestRun};
 use shunt_datapath::{Settings, Sizes};
 use shunt_model::store::{BackendRow, FrontendRef, MapStore, Op};
 use std::io::Write;
@@ -205,6 +205,14 @@ impl World {
     /// Runs a hook on a frame.
     pub fn raw(&self, program: &str, frame: &[u8]) -> Outcome {
         self.run.run(program, frame, self.eth0, 1).expect("the program runs")
+    }
+
+    /// What a hook makes of a packet that this node forwards: one that came by an interface.
+    pub fn forwarded(&self, program: &str, packet: &Packet, verdict: i32) -> Packet {
+        let about = About { ifindex: self.eth0, came_by: self.eth0, ..About::default() };
+        let outcome = self.run.run_with(program, &packet.bytes(), about, 1).expect("the program runs");
+        assert_eq!(outcome.verdict, verdict, "verdict of {program} on {packet:?}");
+        Packet::read(&outcome.packet)
     }
 
     /// Runs a hook, expects a verdict, and reads the packet back.
