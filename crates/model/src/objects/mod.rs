@@ -9,6 +9,7 @@ mod meta;
 mod node;
 mod pod;
 mod service;
+mod service_cidr;
 
 pub use endpoint_slice::{
     Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, Hint, TargetRef,
@@ -20,6 +21,7 @@ pub use service::{
     ClientIpConfig, Ingress, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus,
     SessionAffinityConfig,
 };
+pub use service_cidr::{ServiceCidr, ServiceCidrSpec};
 
 /// What a watch is about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
@@ -32,11 +34,14 @@ pub enum Kind {
     Node,
     /// `v1/Pod`, this node's only, for host ports.
     Pod,
+    /// `networking.k8s.io/v1/ServiceCIDR`.
+    ServiceCidr,
 }
 
 impl Kind {
-    /// Every kind. Nothing is programmed before all have been listed; pods are not waited for where host ports are off.
-    pub const ALL: [Kind; 4] = [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::Pod];
+    /// Every kind. Nothing is programmed before all have been listed; pods are not waited for where host ports are off,
+    /// nor ServiceCIDRs at all: clusters before Kubernetes 1.31 have none.
+    pub const ALL: [Kind; 5] = [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::Pod, Kind::ServiceCidr];
 
     /// The word in `kind:` of a manifest.
     pub const fn name(self) -> &'static str {
@@ -45,6 +50,7 @@ impl Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Node => "Node",
             Self::Pod => "Pod",
+            Self::ServiceCidr => "ServiceCIDR",
         }
     }
 }

@@ -4,7 +4,7 @@ pub mod kube;
 pub mod manifests;
 
 use shunt_model::Problem;
-use shunt_model::objects::{EndpointSlice, Kind, Node, Pod, Service};
+use shunt_model::objects::{EndpointSlice, Kind, Node, Pod, Service, ServiceCidr};
 
 /// An object of one of the kinds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +17,8 @@ pub enum Object {
     Node(Box<Node>),
     /// A Pod.
     Pod(Box<Pod>),
+    /// A ServiceCIDR.
+    ServiceCidr(Box<ServiceCidr>),
 }
 
 /// What a source tells the agent.
@@ -55,10 +57,11 @@ impl Object {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Node(_) => Kind::Node,
             Self::Pod(_) => Kind::Pod,
+            Self::ServiceCidr(_) => Kind::ServiceCidr,
         }
     }
 
-    /// `namespace` (empty for a Node) and name.
+    /// `namespace` (empty for what is in none) and name.
     #[must_use]
     pub fn name(&self) -> (String, String) {
         match self {
@@ -66,6 +69,7 @@ impl Object {
             Self::EndpointSlice(o) => (o.metadata.namespace().into(), o.metadata.name.clone()),
             Self::Node(o) => (String::new(), o.metadata.name.clone()),
             Self::Pod(o) => (o.metadata.namespace().into(), o.metadata.name.clone()),
+            Self::ServiceCidr(o) => (String::new(), o.metadata.name.clone()),
         }
     }
 
@@ -79,6 +83,7 @@ impl Object {
             Kind::EndpointSlice => serde_json::from_value(json).map(|o| Self::EndpointSlice(Box::new(o))),
             Kind::Node => serde_json::from_value(json).map(|o| Self::Node(Box::new(o))),
             Kind::Pod => serde_json::from_value(json).map(|o| Self::Pod(Box::new(o))),
+            Kind::ServiceCidr => serde_json::from_value(json).map(|o| Self::ServiceCidr(Box::new(o))),
         };
         let object = object.map_err(|e| e.to_string())?;
         if object.name().1.is_empty() { Err("metadata.name is missing".into()) } else { Ok(object) }

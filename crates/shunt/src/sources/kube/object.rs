@@ -5,7 +5,7 @@ use kube::Resource;
 use kube::core::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
-use shunt_model::objects::{EndpointSlice, Kind, Meta, Node, Pod, Service};
+use shunt_model::objects::{EndpointSlice, Kind, Meta, Node, Pod, Service, ServiceCidr};
 use std::borrow::Cow;
 use std::fmt::Debug;
 
@@ -14,6 +14,8 @@ pub(super) trait Body: DeserializeOwned + Clone + Debug + Send + Sync + Unpin + 
     const KIND: Kind;
     const GROUP: &'static str;
     const PLURAL: &'static str;
+    /// The agent can do without it.
+    const OPTIONAL: bool;
     fn meta(&self) -> &Meta;
     fn into_object(self) -> Object;
 }
@@ -28,6 +30,7 @@ macro_rules! bodies {
             const KIND: Kind = Kind::$object;
             const GROUP: &'static str = $group;
             const PLURAL: &'static str = $plural;
+            const OPTIONAL: bool = matches!(Kind::$object, Kind::ServiceCidr);
             fn meta(&self) -> &Meta { &self.0.metadata }
             fn into_object(self) -> Object { Object::$object(self.0) }
         }
@@ -39,6 +42,7 @@ bodies! {
     Slices = EndpointSlice, "discovery.k8s.io", "endpointslices";
     Nodes = Node, "", "nodes";
     Pods = Pod, "", "pods";
+    ServiceCidrs = ServiceCidr, "networking.k8s.io", "servicecidrs";
 }
 
 /// An object as a watch sees it: the metadata that the watch needs, and the body or why it could not be read.
@@ -53,7 +57,7 @@ impl<B: Body> Watched<B> {
     pub(super) fn name(&self) -> (String, String) {
         let name = self.meta.name.clone().unwrap_or_default();
         let namespace = self.meta.namespace.clone().unwrap_or_else(|| "default".into());
-        (if B::KIND == Kind::Node { String::new() } else { namespace }, name)
+        (if matches!(B::KIND, Kind::Node | Kind::ServiceCidr) { String::new() } else { namespace }, name)
     }
 
     /// `Kind namespace/name`.
