@@ -97,17 +97,19 @@ impl Evaluated {
 
     /// Whether this is what the client saw.
     pub fn shows_as(&self, flow: &Flow, seen: &Seen) -> bool {
-        match (&self.look, seen) {
-            (Some(Look::All(names)), Seen::Pods(pods)) => names == pods,
-            (Some(Look::One(names)), Seen::Pods(pods)) => pods.len() == 1 && pods.is_subset(names),
-            (Some(Look::Is(look)), seen) => look == seen,
-            (Some(_), _) => false,
-            (None, seen) => match (flow.then.as_deref().unwrap_or("unanswered"), seen) {
+        if let Some(then) = &flow.then {
+            return match (then.as_str(), seen) {
                 ("unanswered", seen) => !matches!(seen, Seen::Pods(_) | Seen::Refused),
                 ("refused", seen) => *seen == Seen::Refused,
                 (names, Seen::Pods(pods)) => flow::names(names) == *pods,
                 _ => false,
-            },
+            };
+        }
+        match (&self.look, seen) {
+            (Some(Look::All(names)), Seen::Pods(pods)) => names == pods,
+            (Some(Look::One(names)), Seen::Pods(pods)) => pods.len() == 1 && pods.is_subset(names),
+            (Some(Look::Is(look)), seen) => look == seen,
+            _ => false,
         }
     }
 }

@@ -34,7 +34,7 @@ pub struct Flow {
     pub proto: Proto,
     /// The fate, in words, backends by name and in order.
     pub fate: String,
-    /// What the network makes of a `pass`.
+    /// What the client sees, where the fate does not say it.
     pub then: Option<String>,
 }
 
@@ -76,11 +76,7 @@ fn of_row(row: &str, v6: bool, world: &World) -> Vec<Flow> {
         Some((fate, then)) => (fate, Some(then.trim().to_owned())),
         None => (expect, None),
     };
-    assert_eq!(
-        fate.trim() == "pass",
-        then.is_some(),
-        "{row:?}: a pass, and nothing else, has something after it"
-    );
+    assert!(fate.trim() != "pass" || then.is_some(), "{row:?}: what becomes of it after it passed?");
     let fate = fate.trim().replace("all", "pod1-1 pod1-2 pod2-1 pod2-2");
     let row: String = row.split_whitespace().collect::<Vec<_>>().join(" ");
     let askers: Vec<Asker> = words.iter().flat_map(|word| askers(word, v6, world)).collect();

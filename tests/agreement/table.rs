@@ -47,14 +47,19 @@ pub fn services() -> Vec<(&'static str, Value, &'static str)> {
 ///   unless `:PORT` follows), `port1/SERVICE` (its NodePort on node 1), `lo/SERVICE` (the same on loopback),
 ///   and `node1:PORT`, `lo:PORT`, `pod2-1` themselves. A row without a protocol is asked by both.
 /// - Fates are those of `shunt_model::fate`; backends by name, `all` for the four pods, `one of` with session affinity.
-///   After a `pass` it is said what the network makes of it: nobody answers (`unanswered`), `refused`, or who does.
+///   After a `pass` it is said what the network makes of it: nobody answers (`unanswered`), `refused`, or who does. So it is
+///   where a client is known to see something else than the fate says.
 /// - Load balancers' and external addresses lead to node 1 from outside.
 pub const FLOWS: &str = "
     # Cluster policy, all kinds of addresses.
     in1 in2      ip/web          = all
     out          ip/web          = pass -> unanswered
-    out in1 in2  port1/web       = all
-    out in1 in2  port2/web       = all
+    out in1      port1/web       = all
+    out in2      port2/web       = all
+    # By TCP alone: a UDP socket of the cluster that reuses such a port to reach the same pod directly is answered by the other
+    # node's NodePort for as long as that flow is remembered (`move_client_aside` says why).
+    in2          port1/web tcp   = all
+    in1          port2/web tcp   = all
     out in1 in2  lb/web          = all
     out in1 in2  ext/web         = all
     in1          ip/inner        = pod1-1 pod2-1
@@ -64,9 +69,13 @@ pub const FLOWS: &str = "
     out          port2/hinted    = pod2-1
 
     # What no service has: refused on a virtual address, and otherwise none of our business.
-    in1          ip/web:81       = reject unknown_port
+    pod1-2 packets1-2 ip/web:81  = reject unknown_port
+    node1        ip/web:81 tcp   = reject unknown_port
+    # Resolvers connect UDP sockets to any port, only to see which way a packet would go: connect leaves these alone.
+    node1        ip/web:81 udp   = reject unknown_port -> unanswered
     out          ip/web:81       = pass -> unanswered
-    out in1 in2  lb/web:81       = reject unknown_port
+    pod1-2 packets1-2 lb/web:81  = reject unknown_port
+    out node1    lb/web:81       = reject unknown_port
     out in1      ext/web:81      = pass -> unanswered
     out in1      node1:4444      = pass -> refused
     in1          node2:4444      = pass -> refused
@@ -133,7 +142,7 @@ pub const FLOWS: &str = "
 
     # Host ports of pod1-1 (TCP) and pod1-2 (UDP), and one of pod1-1 on loopback.
     out in1 in2  node1:5432 tcp  = pod1-1
-    out in1 in2  node1:5432 udp  = pod1-2
+    out in1      node1:5432 udp  = pod1-2
     out          node2:5432      = pass -> refused
     node1        lo:5433 tcp     = pod1-1
     node1        lo:5433 udp     = pass -> refused
