@@ -107,7 +107,8 @@ pub mod flow_flag {
     pub const POD: u16 = 1 << 4;
     /// The flow belongs to a socket of this node whose port a SNAT flow already had.
     pub const LOCAL_SOCKET: u16 = 1 << 5;
-    /// A pod reaches itself through a service, by packets: they turn round at its own interface.
+    /// A pod reaches itself through a service, by packets: they turn round at its own interface. With [`LOCAL_SOCKET`], a
+    /// socket of the node that talks to that pod and was moved out of such a flow's way.
     pub const HAIRPIN: u16 = 1 << 6;
 }
 

@@ -48,7 +48,7 @@ impl Clock {
         // A packet must have an Ethernet header at least; the program writes its first 16 bytes.
         let packet = [0u8; 64];
         let mut out = [0u8; 64];
-        sys::program::test_run(self.program.as_fd(), &packet, &[], &mut out, 1)
+        sys::program::test_run(self.program.as_fd(), &packet, &mut [], &mut out, 1)
             .map_err(Error::system("running program clock"))?;
         let word = |at: usize| u64::from_ne_bytes(out[at..at + 8].try_into().expect("eight bytes"));
         Ok((word(0), word(8)))

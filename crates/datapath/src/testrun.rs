@@ -26,6 +26,17 @@ pub struct TestRun {
     hz: u32,
 }
 
+/// What the kernel knows of a packet beside its bytes. Zeros are its own choice.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct About {
+    /// The interface whose hook runs.
+    pub ifindex: u32,
+    /// The interface by which the packet came to this node; zero for one that a socket of the node sends.
+    pub came_by: u32,
+    /// Its mark.
+    pub mark: u32,
+}
+
 /// What a program did to a packet.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
@@ -33,6 +44,8 @@ pub struct Outcome {
     pub verdict: i32,
     /// The packet afterwards, from its Ethernet header on.
     pub packet: Vec<u8>,
+    /// The packet's mark afterwards (`SO_MARK`, netfilter's `meta mark`), by which policy engines know it.
+    pub mark: u32,
     /// Time of one run; the mean when repeated.
     pub time: Duration,
 }
@@ -40,8 +53,10 @@ pub struct Outcome {
 /// Room for a packet that a program makes longer (generated answers, encapsulation).
 const HEADROOM: usize = 512;
 
-/// Length of the kernel's `struct __sk_buff`, and where in it `ifindex` lies.
+/// Length of the kernel's `struct __sk_buff`, and where in it `mark`, `ingress_ifindex` and `ifindex` lie.
 const CONTEXT: usize = 192;
+const CONTEXT_MARK: usize = 8;
+const CONTEXT_INGRESS_IFINDEX: usize = 36;
 const CONTEXT_IFINDEX: usize = 40;
 
 impl TestRun {
@@ -84,15 +99,37 @@ impl TestRun {
     /// # Errors
     /// [`Error::Object`] for an unknown program, else what the kernel says: `ENODEV` for an unknown interface.
     pub fn run(&self, program: &str, packet: &[u8], ifindex: u32, repeat: u32) -> Result<Outcome, Error> {
+        self.run_with(program, packet, About { ifindex, ..About::default() }, repeat)
+    }
+
+    /// The same for a packet that came by another interface, or that somebody has marked.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn run_with(
+        &self,
+        program: &str,
+        packet: &[u8],
+        about: About,
+        repeat: u32,
+    ) -> Result<Outcome, Error> {
         let mut context = [0u8; CONTEXT];
-        context[CONTEXT_IFINDEX..CONTEXT_IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
+        for (at, value) in [
+            (CONTEXT_MARK, about.mark),
+            (CONTEXT_INGRESS_IFINDEX, about.came_by),
+            (CONTEXT_IFINDEX, about.ifindex),
+        ] {
+            context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        }
         let mut out = vec![0; packet.len() + HEADROOM];
         let fd = self.loaded.program(program)?;
-        let ran = sys::program::test_run(fd, packet, &context, &mut out, repeat)
+        let ran = sys::program::test_run(fd, packet, &mut context, &mut out, repeat)
             .map_err(Error::system(format!("running program {program}")))?;
         out.truncate(ran.len);
         let time = Duration::from_nanos(u64::from(ran.ns));
-        Ok(Outcome { verdict: ran.verdict as i32, packet: out, time })
+        let mut mark = [0; 4];
+        mark.copy_from_slice(&context[CONTEXT_MARK..CONTEXT_MARK + 4]);
+        Ok(Outcome { verdict: ran.verdict as i32, packet: out, mark: u32::from_ne_bytes(mark), time })
     }
 
     /// A store on this object's maps.

@@ -10,12 +10,13 @@ use crate::topology::Topology;
 use crate::{bpffs, cgroup, objects, state};
 use anyhow::{Context, Result, anyhow, bail};
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-pub use crate::client::{background, finish, http, probe, repeat, udp};
+pub use crate::client::{background, finish, http, probe, repeat, repeat_udp, udp};
 pub use crate::state::{clean, names};
 
 /// A pod with its server.
@@ -27,7 +28,42 @@ pub struct Pod {
     pub place: Place,
     /// Its addresses.
     pub addresses: plan::Addresses,
-    _server: Process,
+    server: Mutex<Option<Server>>,
+}
+
+/// A pod's server, and the name that it answers with.
+#[derive(Debug)]
+struct Server {
+    name: String,
+    _process: Process,
+}
+
+impl Pod {
+    /// Kills its server: what is connected to it breaks, and nobody answers any more.
+    pub fn stop_server(&self) {
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Has a server answer by this name, a new one unless that name answers already, and waits until it listens: as
+    /// when a pod is replaced by one of a newer version. It ends with the calling thread.
+    pub fn serve_as(&self, name: &str) -> Result<()> {
+        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        if server.as_ref().is_some_and(|server| server.name == name) {
+            return Ok(());
+        }
+        // The ports must be free before the next one wants them.
+        drop(server.take());
+        *server = Some(start_server(&self.place, name)?);
+        let (at, end) =
+            (SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), Instant::now() + Duration::from_secs(10));
+        while http(&self.place.outside_cgroup(), at, "/hostname")?.body() != Some(name) {
+            if Instant::now() > end {
+                bail!("the server of {} does not listen as {name}", self.name);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
 }
 
 /// A node.
@@ -199,8 +235,8 @@ fn build_node(
             let name = format!("pod{i}-{p}");
             let netns = pods::add_pod(topology, &netns, i, p)?;
             let place = place(&name, &netns, &root.join(&name))?;
-            let server = start_server(&place, &name)?;
-            Ok(Pod { name, place, addresses: plan::pod(i, p), _server: server })
+            let server = Mutex::new(Some(start_server(&place, &name)?));
+            Ok(Pod { name, place, addresses: plan::pod(i, p), server })
         })
         .collect::<Result<_>>()?;
     let bpf = dir.join("bpf").join(&name);
@@ -213,10 +249,11 @@ fn place(name: &str, netns: &Netns, cgroup: &Path) -> Result<Place> {
     Ok(Place { name: name.into(), netns: netns.clone(), cgroup: Some(cgroup.into()) })
 }
 
-fn start_server(place: &Place, name: &str) -> Result<Process> {
+fn start_server(place: &Place, name: &str) -> Result<Server> {
     let mut command = place.command(lab_binary()?)?;
     command.args(["netexec", "--name", name]).stdin(Stdio::null());
-    Ok(Process::new(command.spawn().with_context(|| format!("the server of {name}"))?))
+    let child = command.spawn().with_context(|| format!("the server of {name}"))?;
+    Ok(Server { name: name.into(), _process: Process::new(child) })
 }
 
 /// Starts the API on the router's side and on the host's loopback, and writes the kubeconfigs for both.

@@ -58,11 +58,7 @@ pub const FEATURES: &[Feature] = &[
             (&["pod_ingress", "pod_egress"], OUTSIDE),
         ],
     },
-    Feature {
-        title: "SNAT ports and the node's own sockets",
-        cases: &["local_socket::"],
-        without: &[(&["pod_ingress", "pod_egress"], OUTSIDE)],
-    },
+    Feature { title: "SNAT ports and the node's own sockets", cases: &["local_socket::"], without: &[] },
     Feature {
         title: "several addresses and devices",
         cases: &["multihomed::"],
@@ -144,6 +140,7 @@ pub const FEATURES: &[Feature] = &[
         cases: &["vip::what_goes_to_a_service_cidr"],
         without: &[],
     },
+    Feature { title: "rows of zeros, marks, floods of questions", cases: &["safety::"], without: &[] },
     Feature {
         title: "what is none of our business",
         cases: &["no_backend::what_no_service", "no_backend::frames_cut", "no_backend::a_frame_to"],

@@ -28,11 +28,12 @@ pub(crate) struct Ran {
     pub(crate) ns: u32,
 }
 
-/// Runs a program on `packet` `repeat` times and writes the packet after it to `out`.
+/// Runs a program on `packet` `repeat` times, writes the packet after it to `out`, and what it left in its context to
+/// `context`.
 pub(crate) fn test_run(
     fd: BorrowedFd<'_>,
     packet: &[u8],
-    context: &[u8],
+    context: &mut [u8],
     out: &mut [u8],
     repeat: u32,
 ) -> io::Result<Ran> {
@@ -64,10 +65,12 @@ pub(crate) fn test_run(
         data_out: out.as_mut_ptr() as u64,
         repeat,
         context_len_in: context.len() as u32,
+        context_len_out: context.len() as u32,
         context_in: if context.is_empty() { 0 } else { context.as_ptr() as u64 },
+        context_out: if context.is_empty() { 0 } else { context.as_mut_ptr() as u64 },
         ..Attr::default()
     };
-    // SAFETY: the three buffers are slices of the lengths given and outlive the call.
+    // SAFETY: the buffers are slices of the lengths given and outlive the call.
     unsafe { bpf(Cmd::ProgTestRun, &mut attr)? };
     Ok(Ran { verdict: attr.verdict, len: attr.len_out as usize, ns: attr.ns })
 }

@@ -12,6 +12,7 @@ mod no_backend;
 mod packet;
 mod pods;
 mod policy;
+mod safety;
 mod snat;
 mod vip;
 mod world;

@@ -6,7 +6,7 @@ use shunt_common::{
     Addr, Backend, BackendState, Device, Flow, FlowKey, Frontend, FrontendKey, FrontendKind, Ip4, Ip6, Pool,
     PortBe, Reason, frontend_flag,
 };
-use shunt_datapath::testrun::{Outcome, TestRun};
+use shunt_datapath::testrun::{About, Outcome, TestRun};
 use shunt_datapath::{Settings, Sizes};
 use shunt_model::store::{BackendRow, FrontendRef, MapStore, Op};
 use std::io::Write;
@@ -105,6 +105,11 @@ impl World {
     pub fn with_ports(family: Family, snat_ports: RangeInclusive<u16>) -> Self {
         let sizes = Sizes::new(1024, 4096);
         Self::start(family, Settings { sizes, snat_ports, ..Self::settings() })
+    }
+
+    /// With other settings.
+    pub fn with(family: Family, settings: Settings) -> Self {
+        Self::start(family, settings)
     }
 
     fn start(family: Family, settings: Settings) -> Self {
@@ -208,8 +213,21 @@ impl World {
 
     /// Runs a hook on a frame.
     pub fn raw(&self, program: &str, frame: &[u8]) -> Outcome {
+        self.with_about(program, frame, About { ifindex: self.eth0, ..About::default() })
+    }
+
+    /// Runs a hook on a frame of which more is known.
+    pub fn with_about(&self, program: &str, frame: &[u8], about: About) -> Outcome {
         coverage::ran(self.family, program);
-        self.run.run(program, frame, self.eth0, 1).expect("the program runs")
+        self.run.run_with(program, frame, about, 1).expect("the program runs")
+    }
+
+    /// What a hook makes of a packet that this node forwards: one that came by an interface.
+    pub fn forwarded(&self, program: &str, packet: &Packet, verdict: i32) -> Packet {
+        let about = About { ifindex: self.eth0, came_by: self.eth0, ..About::default() };
+        let outcome = self.with_about(program, &packet.bytes(), about);
+        assert_eq!(outcome.verdict, verdict, "verdict of {program} on {packet:?}");
+        Packet::read(&outcome.packet)
     }
 
     /// Runs a hook, expects a verdict, and reads the packet back.

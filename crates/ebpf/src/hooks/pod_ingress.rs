@@ -30,8 +30,10 @@ fn from_pod<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
         return vip::icmp(pkt, p, Scope::Internal);
     }
     if let Some(row) = known::find(p) {
-        let hairpin = row.has(flow_flag::HAIRPIN);
-        if !row.has(flow_flag::POD) || (row.has(flow_flag::REPLY) && !hairpin) {
+        // The answer to a socket of the node that was moved out of such a flow's way.
+        let to_socket = row.has(flow_flag::LOCAL_SOCKET | flow_flag::HAIRPIN | flow_flag::REPLY);
+        let hairpin = row.has(flow_flag::HAIRPIN) && !to_socket;
+        if !to_socket && (!row.has(flow_flag::POD) || (row.has(flow_flag::REPLY) && !hairpin)) {
             return Outcome::Pass;
         }
         match known::enter(p, row) {
