@@ -114,6 +114,7 @@ impl Model {
                 }
             }
             Kind::Node => self.rounds[kind as usize].node_seen |= name == self.options.node_name,
+            Kind::Namespace => {}
         }
     }
 
@@ -146,7 +147,7 @@ impl Model {
                 keys.iter().for_each(|key| self.remove_slice(key));
             }
             Kind::Node if !round.node_seen => self.node_gone(),
-            Kind::Node => {}
+            Kind::Node | Kind::Namespace => {}
         }
         self.rounds[kind as usize].synced = true;
     }

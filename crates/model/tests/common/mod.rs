@@ -114,6 +114,7 @@ impl Cluster {
             Kind::EndpointSlice => self.model.delete_slice(namespace, name),
             Kind::Node => self.model.delete_node(name),
             Kind::Pod => self.model.delete_pod(namespace, name),
+            Kind::Namespace => {}
         }
     }
 

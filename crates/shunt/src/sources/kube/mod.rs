@@ -15,7 +15,8 @@ use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource};
 use malformed::Malformed;
-use object::{Body, Nodes, Pods, Services, Slices, Watched};
+use object::{Body, Namespaces, Nodes, Pods, Services, Slices, Watched};
+use shunt_model::objects::Kind;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -28,6 +29,8 @@ pub struct Wanted {
     pub proxy: String,
     /// This node's pods too.
     pub pods: bool,
+    /// Namespaces that have a label of this key; none when empty.
+    pub namespaces: String,
 }
 
 impl Wanted {
@@ -44,13 +47,19 @@ pub async fn watch(client: Client, wanted: &Wanted, events: Sender) {
     let slices = watcher::Config::default().labels("!service.kubernetes.io/headless");
     let nodes = watcher::Config::default().fields(&format!("metadata.name={}", wanted.node));
     let pods = watcher::Config::default().fields(&format!("spec.nodeName={}", wanted.node));
+    let namespaces = watcher::Config::default().labels(&wanted.namespaces);
     tokio::join!(
         follow::<Services>(client.clone(), services, events.clone()),
         follow::<Slices>(client.clone(), slices, events.clone()),
         follow::<Nodes>(client.clone(), nodes, events.clone()),
         async {
             if wanted.pods {
-                follow::<Pods>(client, pods, events).await;
+                follow::<Pods>(client.clone(), pods, events.clone()).await;
+            }
+        },
+        async {
+            if !wanted.namespaces.is_empty() {
+                follow::<Namespaces>(client.clone(), namespaces, events.clone()).await;
             }
         },
     );
@@ -83,7 +92,7 @@ where
                 }
                 Err(error) => {
                     down = true;
-                    said.push(Event::Connection(B::KIND, Err(chain(&error))));
+                    said.push(refused(B::KIND, &error));
                 }
             },
         }
@@ -126,6 +135,21 @@ fn applied<B: Body>(object: Watched<B>, malformed: &mut Malformed) -> Vec<Event>
         }
         // The end of a list takes what was not in it for gone.
         Err(what) => vec![Event::Seen(B::KIND, namespace, name), malformed.is(about, &what)],
+    }
+}
+
+/// What an error means: the API is away, or does not let us.
+fn refused(kind: Kind, error: &watcher::Error) -> Event {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status),
+        _ => None,
+    };
+    match status.filter(|status| status.code == 403) {
+        Some(status) => Event::Forbidden(kind, status.message.clone()),
+        None => Event::Connection(kind, Err(chain(error))),
     }
 }
 
