@@ -154,20 +154,13 @@ impl OptOut {
     pub(super) fn degraded(&self) -> Vec<String> {
         let mut said: Vec<String> =
             self.forbidden.iter().map(|(kind, error)| forbidden(*kind, error)).collect();
-        let late: Vec<&str> = self
-            .missing
-            .iter()
-            .filter(|(_, at)| at.elapsed() > PATIENCE)
-            .map(|(pod, _)| pod.as_str())
-            .collect();
-        if !late.is_empty() {
-            said.push(format!(
-                "pods have opted out of the socket path and are on it, since no kubepods below {} has their cgroup: {}; set \
-                 cgroupRoot to where the node's cgroup v2 is mounted",
-                self.cgroups.root().display(),
-                late.join(", ")
-            ));
-        }
+        said.extend(late(&self.missing, Instant::now()).map(|pods| {
+            let root = self.cgroups.root().display();
+            format!(
+                "pods have opted out of the socket path and are on it: no kubepods below {root} has a cgroup of {pods}; set \
+                 cgroupRoot to where the node's cgroup v2 is mounted"
+            )
+        }));
         said
     }
 
@@ -190,6 +183,13 @@ fn forbidden(kind: Kind, error: &str) -> String {
         "pods cannot opt out of the socket path{how}: {error}; let this agent list and watch pods and namespaces (a \
          ClusterRole), or empty socketLB.optOutLabel"
     )
+}
+
+/// Those that have been missing for too long.
+fn late(missing: &BTreeMap<String, Instant>, now: Instant) -> Option<String> {
+    let late = missing.iter().filter(|(_, since)| now.saturating_duration_since(**since) > PATIENCE);
+    let names: Vec<&str> = late.map(|(pod, _)| pod.as_str()).collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 impl Agent {
@@ -219,5 +219,26 @@ impl Agent {
             opt_out.rows.read_again();
         }
         self.place_opt_outs(true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cgroup_that_does_not_come_is_told_and_one_that_is_about_to_is_not() {
+        let start = Instant::now();
+        let missing = BTreeMap::from([("a/old".into(), start), ("a/new".into(), start + PATIENCE)]);
+        assert_eq!(late(&missing, start + PATIENCE), None);
+        assert_eq!(late(&missing, start + PATIENCE * 2).as_deref(), Some("a/old"));
+    }
+
+    #[test]
+    fn a_refusal_names_the_key_and_what_to_grant() {
+        let text = forbidden(Kind::Namespace, "namespaces is forbidden: User x");
+        for part in ["label on their namespace", "User x", "ClusterRole", "socketLB.optOutLabel"] {
+            assert!(text.contains(part), "{text}");
+        }
     }
 }
