@@ -19,6 +19,7 @@ fn policies() {
             without_any_endpoint_everybody_is_refused,
             source_ranges_admit_and_keep_out,
             ports_that_no_service_has_are_refused,
+            an_address_of_the_service_cidr_that_no_service_has_leads_nowhere,
             a_proxy_mode_ingress_is_not_served,
             a_load_balancer_without_node_ports_has_none,
         ],
@@ -181,6 +182,22 @@ fn ports_that_no_service_has_are_refused(c: &Cluster) {
         }
         c.refused(&c.client(), outside);
     }
+}
+
+fn an_address_of_the_service_cidr_that_no_service_has_leads_nowhere(c: &Cluster) {
+    c.service("freed", json!({"selector": {"app": "web"}}));
+    for v6 in FAMILIES {
+        c.reaches(&c.pod(1, 2), c.cluster_ip("freed", v6), &ALL);
+    }
+    let addresses = FAMILIES.map(|v6| c.cluster_ip("freed", v6));
+    c.delete("freed");
+    for to in addresses {
+        for from in c.inside() {
+            c.silent(&from, to);
+        }
+    }
+    let counted = c.lab.nodes[0].agent.ask(&["bpf", "metrics", "list"]).unwrap();
+    assert!(counted.contains("Address of a ServiceCIDR that no service has"), "{counted}");
 }
 
 fn a_proxy_mode_ingress_is_not_served(c: &Cluster) {

@@ -43,4 +43,6 @@ pub mod feature {
     pub const HOST_NAMESPACE_ONLY: u32 = 1 << 4;
     /// Some pods have opted out of the socket path: their cgroups stand in the `opt_out` map.
     pub const OPT_OUT: u32 = 1 << 5;
+    /// The kernel's `bpf_fib_lookup` tells the source address that a route asks for (BPF_FIB_LOOKUP_SRC, 6.7).
+    pub const FIB_SOURCE: u32 = 1 << 16;
 }

@@ -21,6 +21,7 @@ mod flow;
 mod frontend;
 pub mod maps;
 mod reason;
+mod service_cidr;
 pub mod snat;
 mod sock;
 mod source_range;
@@ -34,6 +35,7 @@ pub use device::{Device, device_flag};
 pub use flow::{Egress, Flow, FlowKey, flow_flag, seen};
 pub use frontend::{FRONTEND_SCOPES, Frontend, FrontendKey, FrontendKind, Pool, Scope, frontend_flag};
 pub use reason::{Counter, Direction, Reason};
+pub use service_cidr::{Cidr, SERVICE_CIDRS, ServiceCidrs};
 pub use sock::{SOCK_PEERS, SockPeer, SockPeers};
 pub use source_range::RangeKey;
 

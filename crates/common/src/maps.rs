@@ -36,13 +36,15 @@ pub const SOURCE_RANGES4: &str = "source_ranges4";
 pub const SOURCE_RANGES6: &str = "source_ranges6";
 /// cgroup id (u64) -> u32 (1): HASH, read-only to programs; pods whose sockets are left to the packet path.
 pub const OPT_OUT: &str = "opt_out";
+/// 0 -> `ServiceCidrs`: ARRAY, read-only to programs.
+pub const SERVICE_CIDRS: &str = "service_cidrs";
 /// 0 -> `u64` tokens (high half jiffies stamp, low half tokens): PERCPU_ARRAY, rate of packets we generate.
 pub const REPLY_TOKENS: &str = "reply_tokens";
 /// The programs' read-only configuration, a `Config`.
 pub const CONFIG: &str = "CONFIG";
 
 /// Every map that is pinned, in no order.
-pub const PINNED: [&str; 19] = [
+pub const PINNED: [&str; 20] = [
     FRONTENDS4,
     FRONTENDS6,
     BACKENDS4,
@@ -61,6 +63,7 @@ pub const PINNED: [&str; 19] = [
     SOURCE_RANGES4,
     SOURCE_RANGES6,
     OPT_OUT,
+    SERVICE_CIDRS,
     REPLY_TOKENS,
 ];
 

@@ -100,6 +100,8 @@ reasons! {
     SocketSourceRange = 25, true, "socket_source_range", "LB, sock cgroup: Denied by LB src range check";
     /// A socket's call to a port that no service has, at a virtual address.
     SocketUnknownPort = 26, true, "socket_unknown_port", "LB, sock cgroup: No service on this port";
+    /// An address of a ServiceCIDR that no service has: dropped silently, as kube-proxy does.
+    Unallocated = 27, true, "unallocated", "Address of a ServiceCIDR that no service has";
 }
 
 impl Reason {

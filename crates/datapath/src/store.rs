@@ -2,7 +2,9 @@
 
 use crate::mapped::{Arrays, Mapped};
 use crate::{Error, Table, maps as specs};
-use shunt_common::maps::{BACKENDS4, BACKENDS6, FRONTENDS4, FRONTENDS6, POOL, POOL_LANES, SOURCE_RANGES4};
+use shunt_common::maps::{
+    BACKENDS4, BACKENDS6, FRONTENDS4, FRONTENDS6, POOL, POOL_LANES, SERVICE_CIDRS, SOURCE_RANGES4,
+};
 use shunt_common::{Backend, Frontend, FrontendKey, Ip4, Ip6, Pool, Scope};
 use shunt_model::store::{Actual, BackendRow, Capacity, Family, FrontendRef, MapError, MapStore, Op};
 use std::collections::BTreeMap;
@@ -10,9 +12,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
+mod cidrs;
 pub(crate) mod ranges;
 pub(crate) mod rows;
 
+use cidrs::Cidrs;
 use ranges::Ranges;
 use rows::Row;
 
@@ -22,6 +26,7 @@ pub struct KernelStore {
     frontends4: Table<FrontendKey<Ip4>, Frontend>,
     frontends6: Table<FrontendKey<Ip6>, Frontend>,
     ranges: Ranges,
+    cidrs: Cidrs,
     arrays: Arrays,
 }
 
@@ -34,6 +39,7 @@ impl KernelStore {
         Ok(Self {
             frontends4: Table::new(map(FRONTENDS4)?, FRONTENDS4)?,
             frontends6: Table::new(map(FRONTENDS6)?, FRONTENDS6)?,
+            cidrs: Cidrs::new(&map)?,
             ranges: Ranges::new(map)?,
             arrays,
         })
@@ -115,6 +121,7 @@ impl MapStore for KernelStore {
             Op::PutPool { pool, ids } => put_pool(&self.arrays.pool, *pool, ids),
             Op::PutFrontend { key, row } => self.put_frontend(key, row),
             Op::PutRange(range) => self.ranges.put(range),
+            Op::PutServiceCidrs(nets) => self.cidrs.put(nets),
             Op::DeleteRange(range) => self.ranges.delete(range),
             Op::DeleteFrontend { key } => self.delete_frontend(key),
             Op::DeleteBackend { family, id } => self.delete_backend(*family, *id),
@@ -125,6 +132,7 @@ impl MapStore for KernelStore {
         let mut actual = Actual {
             backends4: rows::all(&self.arrays.backends4).map_err(kernel(BACKENDS4, "reading"))?.collect(),
             backends6: rows::all(&self.arrays.backends6).map_err(kernel(BACKENDS6, "reading"))?.collect(),
+            service_cidrs: self.cidrs.all().map_err(kernel(SERVICE_CIDRS, "reading"))?,
             ..Actual::default()
         };
         actual.ranges.extend(self.ranges.all().map_err(kernel(SOURCE_RANGES4, "reading"))?);

@@ -7,7 +7,8 @@ use crate::{config, maps, packet};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_map_lookup_elem;
 use shunt_common::{
-    Addr, Backend, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, Proto, RangeKey, client, feature,
+    Addr, Backend, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, Proto, RangeKey, SERVICE_CIDRS,
+    client, feature,
 };
 
 /// The TTL of what we send ourselves (RFC 1340).
@@ -36,6 +37,8 @@ pub trait Family: Addr {
 
     /// From up to four words, as in `struct bpf_fib_lookup`.
     fn to_words(self) -> [u32; 4];
+    /// Back from [`Self::to_words`].
+    fn from_words(words: &[u32; 4]) -> Self;
     /// The row of a frontend.
     fn frontend(key: &FrontendKey<Self>) -> Option<*const Frontend>;
     /// The row of a backend id.
@@ -44,6 +47,8 @@ pub trait Family: Addr {
     fn flow(key: &FlowKey<Self>) -> Option<*mut Flow<Self>>;
     /// Whether an address is in one of a service's source ranges.
     fn in_ranges(key: &RangeKey<Self>) -> bool;
+    /// Whether an address lies in a ServiceCIDR.
+    fn in_service_cidr(self) -> bool;
     /// Adds a flow row; an error when one is there already or the table is full.
     fn insert_flow(key: &FlowKey<Self>, row: &Flow<Self>) -> Result<(), i32>;
     /// Removes a flow row.
@@ -67,7 +72,7 @@ pub trait Family: Addr {
 }
 
 macro_rules! family_maps {
-    ($frontends:ident, $backends:ident, $flows:ident, $ring:ident, $scratch:ident, $parsed:ident, $ranges:ident) => {
+    ($frontends:ident, $backends:ident, $flows:ident, $ring:ident, $scratch:ident, $parsed:ident, $ranges:ident, $cidrs:ident) => {
         #[inline(always)]
         fn frontend(key: &FrontendKey<Self>) -> Option<*const Frontend> {
             maps::$frontends.get_ptr(key)
@@ -87,6 +92,19 @@ macro_rules! family_maps {
                 bpf_map_lookup_elem((&raw const maps::$ranges).cast_mut().cast(), (&raw const *key).cast())
             };
             !row.is_null()
+        }
+        #[inline(always)]
+        fn in_service_cidr(self) -> bool {
+            let Some(all) = maps::SERVICE_CIDRS.get_ptr(0) else { return false };
+            let mut i = 0;
+            while i < SERVICE_CIDRS {
+                // SAFETY: a row of an array map lives as long as the program.
+                if unsafe { (*all).$cidrs[i].contains(&self) } {
+                    return true;
+                }
+                i += 1;
+            }
+            false
         }
         #[inline(always)]
         fn insert_flow(key: &FlowKey<Self>, row: &Flow<Self>) -> Result<(), i32> {
@@ -123,11 +141,15 @@ impl Family for Ip4 {
     const HEADER: u32 = 20;
     type Header = Ip4Header;
 
-    family_maps!(FRONTENDS4, BACKENDS4, FLOWS4, RING4, SCRATCH4, PARSED4, SOURCE_RANGES4);
+    family_maps!(FRONTENDS4, BACKENDS4, FLOWS4, RING4, SCRATCH4, PARSED4, SOURCE_RANGES4, v4);
 
     #[inline(always)]
     fn to_words(self) -> [u32; 4] {
         [self.0[0], 0, 0, 0]
+    }
+    #[inline(always)]
+    fn from_words(words: &[u32; 4]) -> Self {
+        Self([words[0]])
     }
     #[inline(always)]
     fn device_addr(device: &Device) -> Self {
@@ -169,11 +191,15 @@ impl Family for Ip6 {
     const HEADER: u32 = 40;
     type Header = Ip6Header;
 
-    family_maps!(FRONTENDS6, BACKENDS6, FLOWS6, RING6, SCRATCH6, PARSED6, SOURCE_RANGES6);
+    family_maps!(FRONTENDS6, BACKENDS6, FLOWS6, RING6, SCRATCH6, PARSED6, SOURCE_RANGES6, v6);
 
     #[inline(always)]
     fn to_words(self) -> [u32; 4] {
         self.0
+    }
+    #[inline(always)]
+    fn from_words(words: &[u32; 4]) -> Self {
+        Self(*words)
     }
     #[inline(always)]
     fn device_addr(device: &Device) -> Self {

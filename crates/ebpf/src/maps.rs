@@ -8,7 +8,7 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkSto
 use aya_ebpf::macros::btf_map;
 use shunt_common::{
     AffinityKey, AffinityRow, Backend, Counter, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6,
-    Reason, SockPeer, SockPeers,
+    Reason, ServiceCidrs, SockPeer, SockPeers,
     maps::{AFFINITY_ROWS, FLOW_ROWS, LB_MAP_MAX, OPT_OUTS, POOL_LANES, RING_SLOTS, SOURCE_RANGES},
 };
 
@@ -30,6 +30,8 @@ pub struct Scratch<A> {
 
 /// Only the agent writes; allocated as it fills.
 const AGENT: usize = (BPF_F_RDONLY_PROG | BPF_F_NO_PREALLOC) as usize;
+/// As [`AGENT`], where the kernel allocates all at once.
+const AGENT_ARRAY: usize = BPF_F_RDONLY_PROG as usize;
 /// Only the agent writes, word by word through a mapping. The kernel refuses a writable mapping of a map that is
 /// read-only to programs, so these are not marked as such; no program here writes them.
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
@@ -91,5 +93,7 @@ pub static SOURCE_RANGES4: LpmTrie<[u32; 2], u32, RANGES, AGENT> = LpmTrie::new(
 pub static SOURCE_RANGES6: LpmTrie<[u32; 5], u32, RANGES, AGENT> = LpmTrie::new();
 #[btf_map(name = "opt_out")]
 pub static OPT_OUT: HashMap<u64, u32, OPTED, AGENT> = HashMap::new();
+#[btf_map(name = "service_cidrs")]
+pub static SERVICE_CIDRS: Array<ServiceCidrs, 1, AGENT_ARRAY> = Array::new();
 #[btf_map(name = "reply_tokens")]
 pub static REPLY_TOKENS: PerCpuArray<u64, 1> = PerCpuArray::new();

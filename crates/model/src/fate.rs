@@ -66,9 +66,10 @@ pub enum Fate {
 pub fn fate(actual: &Actual, from: Client, to: SocketAddr, proto: Proto) -> Fate {
     let key = FrontendRef::new(to.ip(), to.port(), proto);
     let Some(row) = actual.frontends.get(&key).filter(|row| visible(row, from)) else {
-        return match wildcard(actual, from, to.ip()) {
-            true => Fate::Reject(Reason::UnknownPort),
-            false => Fate::Pass,
+        return match whose(actual, from, to.ip()) {
+            Whose::Vip => Fate::Reject(Reason::UnknownPort),
+            Whose::Unallocated => Fate::Drop(Reason::Unallocated),
+            Whose::Nobodys => Fate::Pass,
         };
     };
     if !reachable(row, from) {
@@ -94,7 +95,7 @@ pub fn fate(actual: &Actual, from: Client, to: SocketAddr, proto: Proto) -> Fate
 /// Whether a ping of an address is answered by us.
 #[must_use]
 pub fn echo(actual: &Actual, from: Client, addr: IpAddr) -> bool {
-    wildcard(actual, from, addr)
+    matches!(whose(actual, from, addr), Whose::Vip)
 }
 
 /// For how many seconds a client is given the same backend again; `None` where there is no affinity or no frontend.
@@ -116,9 +117,19 @@ fn reachable(row: &Frontend, from: Client) -> bool {
     from.scope() == Scope::Internal || row.flags & frontend_flag::EXTERNAL != 0
 }
 
-fn wildcard(actual: &Actual, from: Client, addr: IpAddr) -> bool {
-    let row = actual.frontends.get(&FrontendRef::wildcard(addr));
-    row.is_some_and(|row| row.flags & frontend_flag::WILDCARD != 0 && reachable(row, from))
+/// What an address is to the programs.
+enum Whose {
+    Vip,
+    Unallocated,
+    Nobodys,
+}
+
+fn whose(actual: &Actual, from: Client, addr: IpAddr) -> Whose {
+    match actual.frontends.get(&FrontendRef::wildcard(addr)) {
+        Some(row) if row.flags & frontend_flag::WILDCARD != 0 && reachable(row, from) => Whose::Vip,
+        None if actual.service_cidrs.iter().any(|net| net.contains(&addr)) => Whose::Unallocated,
+        _ => Whose::Nobodys,
+    }
 }
 
 /// Source ranges hold in both scopes; the node's own sockets, which have no address yet, are let in by a flag.

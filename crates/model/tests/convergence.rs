@@ -69,6 +69,7 @@ fn happen(cluster: &mut Cluster, event: &Event) {
         Event::DeleteSlice(n) => cluster.delete(Kind::EndpointSlice, &format!("default/sl{n}")),
         Event::DeleteNode => cluster.delete(Kind::Node, NODE),
         Event::DeletePod(n) => cluster.delete(Kind::Pod, &format!("default/p{n}")),
+        Event::DeleteServiceCidr(n) => cluster.delete(Kind::ServiceCidr, &format!("c{n}")),
         Event::Loopback(on) => {
             cluster.loopback = *on;
             cluster.model.set_node_port_loopback(*on);

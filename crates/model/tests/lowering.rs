@@ -28,7 +28,7 @@ fn read(yaml: &str) -> Read {
             Object::Service(s) => spec = Spec::new(&s, "", &mut words),
             Object::Slice(s) => slices.push(Slice::new(&s, common::NODE, &mut words)),
             Object::Node(n) => node = NodeState::new(&n),
-            Object::Pod(_) => {}
+            Object::Pod(_) | Object::ServiceCidr(_) => {}
         }
     }
     Read { spec: spec.unwrap(), slices, node }
@@ -117,6 +117,7 @@ fn writes_come_in_the_order_backends_pool_source_ranges_frontends() {
         Op::PutPool { .. } => 1,
         Op::PutRange(_) => 2,
         Op::PutFrontend { .. } => 3,
+        Op::PutServiceCidrs(_) => panic!("they are no service's"),
         Op::DeleteFrontend { .. } | Op::DeleteRange(_) | Op::DeleteBackend { .. } => {
             panic!("nothing is there to be removed")
         }

@@ -1,7 +1,7 @@
 //! What a virtual address answers beside its services.
 
 use crate::packet::{IcmpError, Kind, Packet, SYN};
-use crate::world::{BOTH, Family, NEXT, REDIRECT, World};
+use crate::world::{BOTH, DROP, Family, NEXT, REDIRECT, World};
 use etherparse::PacketBuilder;
 use shunt_common::{Frontend, FrontendKind, Reason, frontend_flag};
 use std::net::IpAddr;
@@ -45,6 +45,42 @@ fn a_cluster_ip_is_nobody_s_business_outside() {
         assert_eq!(w.hook("pod_ingress", &unknown).verdict, REDIRECT);
         assert_eq!(w.raw("tc_ingress", &ping(f.client(), f.vip())).verdict, NEXT);
         assert_eq!(w.raw("pod_ingress", &ping(f.client(), f.vip())).verdict, REDIRECT);
+    }
+}
+
+#[test]
+fn what_goes_to_a_service_cidr_s_address_that_no_service_has_is_dropped() {
+    for f in BOTH {
+        let (free, beyond) = match f {
+            Family::V4 => ("10.96.7.7", "10.97.0.1"),
+            Family::V6 => ("fd00:96::77", "fd00:97::1"),
+        };
+        let (free, beyond): (IpAddr, IpAddr) = (free.parse().unwrap(), beyond.parse().unwrap());
+        let mut w = vip(f, false);
+        w.service(FrontendKind::ClusterIp, (f.cluster_ip(), 80), TCP, (f.remote_pod(), 8080), false);
+        let syn = Packet::new((f.client(), 40_000), (free, 80), SYN);
+        assert_eq!(w.expect("tc_egress", &syn, NEXT), syn, "no range is known");
+        w.service_cidrs(&["10.96.0.0/16", "192.0.2.0/24", "fd00:96::/112"]);
+        assert_eq!(w.hook("tc_egress", &syn).verdict, DROP);
+        assert_eq!(w.hook("tc_egress", &Packet { kind: Kind::Udp, ..syn }).verdict, DROP);
+        assert_eq!(w.raw("tc_egress", &ping(f.client(), free)).verdict, DROP);
+        assert_eq!(w.counted(Reason::Unallocated), 3);
+        for hook in ["tc_ingress", "pod_ingress", "pod_egress"] {
+            assert_eq!(w.expect(hook, &syn, NEXT), syn, "{hook}: another proxy may have a service there");
+        }
+        // A service's own address may leave: ClusterIPs are left alone outside.
+        w.put_frontend(
+            f.cluster_ip(),
+            0,
+            0,
+            Frontend { flags: frontend_flag::WILDCARD, ..Frontend::default() },
+        );
+        for (dst, dport) in [(beyond, 80), (f.client(), 80), (f.cluster_ip(), 81), (f.vip(), 81)] {
+            let other = Packet { dst, dport, ..syn };
+            assert_eq!(w.expect("tc_egress", &other, NEXT), other);
+        }
+        w.service_cidrs(&[]);
+        assert_eq!(w.expect("tc_egress", &syn, NEXT), syn);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::packet::Packet;
 use crate::steps::known::Entered;
 use crate::steps::parse::{Parse, parse};
 use crate::steps::rewrite::rewrite;
-use crate::steps::{known, local_socket};
+use crate::steps::{known, local_socket, vip};
 use aya_ebpf::bindings::__sk_buff;
 use shunt_common::{Direction, Ip4, Ip6, Reason, flow_flag};
 
@@ -21,13 +21,16 @@ fn verdict<P: Packet, A: Parse>(pkt: P) -> i32 {
     tc_verdict(pkt, egress::<P, A>(pkt), Direction::Egress)
 }
 
-/// parse -> known flow whose reply or socket this is? -> rewrite.
+/// parse -> known flow whose reply or socket this is? -> rewrite. What is none of ours leaves, if it may.
 #[inline(always)]
 fn egress<P: Packet, A: Parse>(pkt: P) -> Outcome {
-    let Some(p) = parse::<P, A>(pkt).filter(|p| !p.is_icmp()) else { return Outcome::Pass };
+    let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
+    if p.is_icmp() {
+        return vip::leave(p.key.dst);
+    }
     let Some(row) = known::find(p) else {
-        // A packet of no flow: only a clash with a SNAT flow concerns us.
-        return local_socket::move_aside(pkt, p).unwrap_or(Outcome::Pass);
+        // A packet of no flow: a clash with a SNAT flow, or what should not leave.
+        return local_socket::move_aside(pkt, p).unwrap_or_else(|| vip::leave(p.key.dst));
     };
     // Rows that SNAT or a pod interface serves are rewritten there.
     let reply_of_local = row.has(flow_flag::REPLY) && !row.has(flow_flag::SNAT) && !row.has(flow_flag::POD);

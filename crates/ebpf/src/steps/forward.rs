@@ -3,11 +3,11 @@
 use crate::config;
 use crate::family::Family;
 use crate::outcome::Outcome;
-use crate::packet::{Fib, Packet};
+use crate::packet::{FIB_SOURCE, Fib, Packet};
 use crate::steps::parse::Parsed;
 use crate::steps::reject;
 use crate::steps::rewrite::rewrite;
-use shunt_common::{Egress, Flow, Reason};
+use shunt_common::{Egress, Flow, Reason, feature};
 
 /// Codes of `bpf_fib_lookup` (include/uapi/linux/bpf.h).
 const FIB_SUCCESS: i64 = 0;
@@ -17,11 +17,33 @@ const FIB_FRAG_NEEDED: i64 = 8;
 /// Packets no longer than this fit every link that IPv6 runs on (RFC 8200 5), so their MTU need not be asked for.
 const ALWAYS_FITS: u32 = 1280;
 
-/// Asks the FIB where a packet from `src` (zero: any of ours) to `dst` goes; the answer is left in `fib`. Nodes with several
-/// uplinks route by source.
+/// Asks the FIB where a packet from `src` to `dst` goes; the answer is left in `fib`. Nodes with several uplinks route by
+/// source.
 #[inline(always)]
 pub fn route<P: Packet, A: Family>(pkt: P, proto: u32, src: A, dst: A, fib: &mut Fib) -> i64 {
-    *fib = Fib {
+    *fib = question(pkt, proto, src, dst);
+    pkt.fib(fib, 0)
+}
+
+/// Asks the FIB where a packet of ours to `dst` goes, and from which address: that is left in `fib` where the kernel and
+/// the route tell it, and zero otherwise.
+#[inline(always)]
+pub fn route_from_here<P: Packet, A: Family>(pkt: P, proto: u32, dst: A, fib: &mut Fib) -> i64 {
+    *fib = question(pkt, proto, A::ZERO, dst);
+    if config::has(feature::FIB_SOURCE) {
+        let code = pkt.fib(fib, FIB_SOURCE);
+        if is_routed(code) {
+            return code;
+        }
+        // Perhaps only for want of an address that suits the route.
+        *fib = question(pkt, proto, A::ZERO, dst);
+    }
+    pkt.fib(fib, 0)
+}
+
+#[inline(always)]
+fn question<P: Packet, A: Family>(pkt: P, proto: u32, src: A, dst: A) -> Fib {
+    Fib {
         family: A::AF,
         l4_proto: proto as u8,
         sport: 0,
@@ -34,8 +56,7 @@ pub fn route<P: Packet, A: Family>(pkt: P, proto: u32, src: A, dst: A, fib: &mut
         tbid: 0,
         smac: [0; 6],
         dmac: [0; 6],
-    };
-    pkt.fib(fib)
+    }
 }
 
 /// Rewrites and sends by the row's cached route: the common case of an established flow.

@@ -30,6 +30,17 @@ pub fn refuse<P: Packet, A: Reject>(pkt: P, p: &Parsed<A>, scope: Scope) -> Opti
     Some(reject::nobody_listens(pkt, p, Reason::UnknownPort))
 }
 
+/// A packet that leaves the node untranslated, to an address of a ServiceCIDR that no service has, is dropped: it would go
+/// to the default gateway, and perhaps round in circles. Not sooner: whoever comes after us on the packet's way (another
+/// proxy, with services of its own) may translate it, as may kube-proxy's rules, which drop such packets at the same place.
+#[inline(always)]
+pub fn leave<A: Family>(dst: A) -> Outcome {
+    if dst.in_service_cidr() && A::frontend(&FrontendKey::new(dst, PortBe(0), 0)).is_none() {
+        return Outcome::Drop(Reason::Unallocated);
+    }
+    Outcome::Pass
+}
+
 /// An ICMP packet: a ping of a service's address is answered, everything else passes.
 #[inline(always)]
 pub fn icmp<P: Packet, A: Reject>(pkt: P, p: &Parsed<A>, scope: Scope) -> Outcome {

@@ -22,6 +22,7 @@ pub use space::Space;
 pub use usage::Usage;
 
 use crate::store::{Actual, BackendRow, Capacity, Family, FrontendRef, Op, RangeRef};
+use ipnet::IpNet;
 use shunt_common::{Frontend, Ip4, Ip6, Pool};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -48,6 +49,7 @@ pub struct Ledger {
     kept: HashMap<(u32, Family), Box<[u32]>>,
     /// Source ranges.
     sources: BTreeSet<RangeRef>,
+    service_cidrs: BTreeSet<IpNet>,
     space: Space,
     backends4: Backends<Ip4>,
     backends6: Backends<Ip6>,
@@ -67,6 +69,7 @@ impl Ledger {
             ranges: HashMap::new(),
             kept: HashMap::new(),
             sources: BTreeSet::new(),
+            service_cidrs: BTreeSet::new(),
             space: Space::new(capacity.slots),
             backends4: Backends::new(capacity.backends),
             backends6: Backends::new(capacity.backends),
@@ -89,6 +92,12 @@ impl Ledger {
         self.backends4.begin(self.batch);
         self.backends6.begin(self.batch);
         self.services.begin(self.batch);
+    }
+
+    /// The ServiceCIDRs.
+    #[must_use]
+    pub const fn service_cidrs(&self) -> &BTreeSet<IpNet> {
+        &self.service_cidrs
     }
 
     /// The row of a frontend.
@@ -139,6 +148,7 @@ impl Ledger {
                     self.unname_row(key.family(), &old);
                 }
             }
+            Op::PutServiceCidrs(nets) => self.service_cidrs.clone_from(nets),
             Op::PutRange(range) => {
                 if self.sources.insert(*range) {
                     // An id rests only when its ranges are gone too.
@@ -218,6 +228,7 @@ impl Ledger {
             backends6: self.backends6.rows().map(|(id, r)| (id, *r)).collect(),
             slots,
             ranges: self.sources.clone(),
+            service_cidrs: self.service_cidrs.clone(),
         }
     }
 

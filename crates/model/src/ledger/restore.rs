@@ -16,6 +16,7 @@ impl Ledger {
         for (id, row) in &actual.backends6 {
             self.backends6.restore(*id, *row);
         }
+        self.service_cidrs.clone_from(&actual.service_cidrs);
         for range in &actual.ranges {
             self.sources.insert(*range);
             self.services.ranged(range.service);

@@ -1,7 +1,7 @@
 //! What the sources tell us. Every call is cheap: it converts one object and marks what must be looked at again.
 
 use super::{Entry, Model, NodeCondition};
-use crate::objects::{EndpointSlice, Kind, Node, Service};
+use crate::objects::{EndpointSlice, Kind, Node, Service, ServiceCidr};
 use crate::snapshot::{NodeState, ServiceName, Slice, Spec, pod_name, service_name, whose};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -76,6 +76,16 @@ impl Model {
         }
     }
 
+    /// A ServiceCIDR was added or changed.
+    pub fn apply_service_cidr(&mut self, object: &ServiceCidr) {
+        self.service_cidrs.apply(object, self.rounds[Kind::ServiceCidr as usize].current);
+    }
+
+    /// A ServiceCIDR was removed.
+    pub fn delete_service_cidr(&mut self, name: &str) {
+        self.service_cidrs.delete(name);
+    }
+
     /// Where NodePorts answer, after `nodePort.addresses`; `None` for the node's primary address of each family.
     pub fn set_node_port_addresses(&mut self, addresses: Option<Vec<IpAddr>>) {
         if self.node_port_addresses != addresses {
@@ -113,6 +123,7 @@ impl Model {
                     entry.slices.seen(&key, round);
                 }
             }
+            Kind::ServiceCidr => self.service_cidrs.seen(name, round),
             Kind::Node => self.rounds[kind as usize].node_seen |= name == self.options.node_name,
             Kind::Namespace => {}
         }
@@ -146,6 +157,7 @@ impl Model {
                 let keys: Vec<_> = gone.cloned().collect();
                 keys.iter().for_each(|key| self.remove_slice(key));
             }
+            Kind::ServiceCidr => self.service_cidrs.end_list(round.current),
             Kind::Node if !round.node_seen => self.node_gone(),
             Kind::Node | Kind::Namespace => {}
         }

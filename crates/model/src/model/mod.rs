@@ -23,7 +23,7 @@ use crate::Problem;
 use crate::claims::Claims;
 use crate::ledger::{Ledger, Usage};
 use crate::objects::Kind;
-use crate::snapshot::{NodeState, ServiceName, Words};
+use crate::snapshot::{NodeState, ServiceCidrs, ServiceName, Words};
 use crate::store::{Actual, Capacity, Family, FrontendRef};
 use entry::Entry;
 use ipnet::IpNet;
@@ -96,6 +96,7 @@ pub struct Model {
     /// Overrides the node's primary addresses.
     node_port_addresses: Option<Vec<IpAddr>>,
     node_port_loopback: bool,
+    service_cidrs: ServiceCidrs,
     services: BTreeMap<ServiceName, Box<Entry>>,
     /// The service of each slice.
     slice_owner: HashMap<Arc<str>, ServiceName>,
@@ -151,6 +152,7 @@ impl Model {
             changes: Changes::default(),
             node_port_addresses: None,
             node_port_loopback: false,
+            service_cidrs: ServiceCidrs::default(),
             services: BTreeMap::new(),
             slice_owner: HashMap::new(),
             words: Words::default(),
@@ -194,7 +196,7 @@ impl Model {
         let needed = |k: &Kind| match k {
             Kind::Service | Kind::EndpointSlice | Kind::Node => true,
             Kind::Pod => self.options.host_ports,
-            Kind::Namespace => false,
+            Kind::ServiceCidr | Kind::Namespace => false,
         };
         Kind::ALL.into_iter().filter(needed).filter(|k| !self.rounds[*k as usize].synced).collect()
     }
@@ -221,6 +223,7 @@ impl Model {
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.node.problems.clone();
+        problems.extend(self.service_cidrs.wanted().1);
         problems.extend(self.services.values().flat_map(|e| e.problems()).cloned());
         problems
     }

@@ -8,6 +8,7 @@ use crate::lower::{Group, Here, lower};
 use crate::objects::Kind;
 use crate::snapshot::{ServiceName, whose};
 use crate::store::{Family, MapError, MapStore, Op};
+use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -61,11 +62,13 @@ impl Model {
         for name in std::mem::take(&mut self.dirty) {
             self.reconcile_service(&name, store, &mut report);
         }
+        let failed_cidrs = self.reconcile_service_cidrs(store, &mut report);
         self.remove_orphans(store, &mut report);
         self.remove_loose(store, &mut report);
         let failed_removals = self.remove_idle(store, &mut report);
         report.removals_due = self.ledger.idle_backends() - failed_removals;
-        report.retries_due = self.failed.len() + self.stuck.len() + self.loose.len() + failed_removals;
+        report.retries_due =
+            self.failed.len() + self.stuck.len() + self.loose.len() + failed_removals + failed_cidrs;
         report
     }
 
@@ -84,6 +87,20 @@ impl Model {
             || !self.loose.is_empty()
             || (self.is_synced() && !self.swept)
             || self.ledger.idle_backends() > 0
+            || self.service_cidrs_due().is_some()
+    }
+
+    /// The ServiceCIDRs that the maps should hold and do not.
+    fn service_cidrs_due(&self) -> Option<BTreeSet<IpNet>> {
+        self.service_cidrs.wanted().0.filter(|nets| nets != self.ledger.service_cidrs())
+    }
+
+    /// Returns how many writes failed. They are tried again by every reconcile.
+    fn reconcile_service_cidrs(&mut self, store: &mut dyn MapStore, report: &mut Report) -> usize {
+        let Some(nets) = self.service_cidrs_due() else { return 0 };
+        let Err(error) = self.apply(store, &Op::PutServiceCidrs(nets), report) else { return 0 };
+        report.failed.push(Failure { object: "ServiceCIDRs".into(), error });
+        1
     }
 
     /// Once, when all has been listed: rows that were read back and that nobody asks for are orphans.

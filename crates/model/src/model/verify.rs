@@ -23,6 +23,9 @@ impl Model {
             (!same).then(|| Op::PutPool { pool, ids: ids.to_vec() })
         }));
         ops.extend(want.ranges.difference(&actual.ranges).map(|range| Op::PutRange(*range)));
+        if want.service_cidrs != actual.service_cidrs {
+            ops.push(Op::PutServiceCidrs(want.service_cidrs.clone()));
+        }
         let rows = want
             .frontends
             .iter()

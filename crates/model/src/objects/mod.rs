@@ -10,6 +10,7 @@ mod namespace;
 mod node;
 mod pod;
 mod service;
+mod service_cidr;
 
 pub use endpoint_slice::{
     Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, Hint, TargetRef,
@@ -22,6 +23,7 @@ pub use service::{
     ClientIpConfig, Ingress, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus,
     SessionAffinityConfig,
 };
+pub use service_cidr::{ServiceCidr, ServiceCidrSpec};
 
 /// What a watch is about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
@@ -34,13 +36,17 @@ pub enum Kind {
     Node,
     /// `v1/Pod`, this node's only, for host ports and opting out of the socket path.
     Pod,
+    /// `networking.k8s.io/v1/ServiceCIDR`.
+    ServiceCidr,
     /// `v1/Namespace`, for opting out of the socket path.
     Namespace,
 }
 
 impl Kind {
-    /// Every kind. Nothing is programmed before those have been listed that frontends and backends come from.
-    pub const ALL: [Kind; 5] = [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::Pod, Kind::Namespace];
+    /// Every kind. Nothing is programmed before those have been listed that frontends and backends come from; pods are not
+    /// waited for where host ports are off, nor ServiceCIDRs at all: clusters before Kubernetes 1.31 have none.
+    pub const ALL: [Kind; 6] =
+        [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::Pod, Kind::ServiceCidr, Kind::Namespace];
 
     /// The word in `kind:` of a manifest.
     pub const fn name(self) -> &'static str {
@@ -49,6 +55,7 @@ impl Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Node => "Node",
             Self::Pod => "Pod",
+            Self::ServiceCidr => "ServiceCIDR",
             Self::Namespace => "Namespace",
         }
     }
@@ -58,7 +65,7 @@ impl Kind {
     pub const fn is_namespaced(self) -> bool {
         match self {
             Self::Service | Self::EndpointSlice | Self::Pod => true,
-            Self::Node | Self::Namespace => false,
+            Self::Node | Self::ServiceCidr | Self::Namespace => false,
         }
     }
 }

@@ -76,7 +76,7 @@ impl OptOuts {
         match kind {
             Kind::Pod => _ = self.pods.remove(&format!("{namespace}/{name}")),
             Kind::Namespace => _ = self.namespaces.remove(name),
-            Kind::Service | Kind::EndpointSlice | Kind::Node => {}
+            Kind::Service | Kind::EndpointSlice | Kind::Node | Kind::ServiceCidr => {}
         }
     }
 
@@ -86,7 +86,7 @@ impl OptOuts {
         let entry = match kind {
             Kind::Pod => self.pods.get_mut(&format!("{namespace}/{name}")).map(|l| &mut l.round),
             Kind::Namespace => self.namespaces.get_mut(name).map(|l| &mut l.round),
-            Kind::Service | Kind::EndpointSlice | Kind::Node => None,
+            Kind::Service | Kind::EndpointSlice | Kind::Node | Kind::ServiceCidr => None,
         };
         if let Some(known) = entry {
             *known = round;
@@ -106,7 +106,7 @@ impl OptOuts {
         match kind {
             Kind::Pod => self.pods.retain(|_, listed| listed.round == now),
             Kind::Namespace => self.namespaces.retain(|_, listed| listed.round == now),
-            Kind::Service | Kind::EndpointSlice | Kind::Node => {}
+            Kind::Service | Kind::EndpointSlice | Kind::Node | Kind::ServiceCidr => {}
         }
         if let Some(round) = place(kind).map(|at| &mut self.rounds[at]) {
             round.listed = true;
@@ -157,6 +157,6 @@ fn place(kind: Kind) -> Option<usize> {
     match kind {
         Kind::Pod => Some(0),
         Kind::Namespace => Some(1),
-        Kind::Service | Kind::EndpointSlice | Kind::Node => None,
+        Kind::Service | Kind::EndpointSlice | Kind::Node | Kind::ServiceCidr => None,
     }
 }

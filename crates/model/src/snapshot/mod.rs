@@ -13,6 +13,7 @@ mod pod;
 mod policy;
 mod selector;
 mod service;
+mod service_cidr;
 mod slice;
 mod sources;
 
@@ -24,6 +25,7 @@ pub use pod::{Hosts, host_ports, pod_name, whose};
 pub use policy::{Policy, Reach};
 pub use selector::Selector;
 pub use service::{PortSpec, Spec, Vip};
+pub use service_cidr::ServiceCidrs;
 pub use slice::{Endpoint, Slice, SlicePort, service_name};
 pub use sources::Sources;
 

@@ -158,6 +158,7 @@ impl MapStore for MemoryStore {
             Op::PutPool { pool, ids } => self.put_pool(*pool, ids)?,
             Op::PutFrontend { key, row } => self.put_frontend(*key, *row)?,
             Op::PutRange(range) => self.put_range(*range)?,
+            Op::PutServiceCidrs(nets) => self.actual.service_cidrs.clone_from(nets),
             Op::DeleteRange(range) => {
                 if self.checked {
                     self.check_range_unseen(range);

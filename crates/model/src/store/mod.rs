@@ -79,6 +79,8 @@ pub enum Op {
         /// Its key.
         key: FrontendRef,
     },
+    /// Writes the ServiceCIDRs, all at once; at most [`shunt_common::SERVICE_CIDRS`] of each family.
+    PutServiceCidrs(BTreeSet<IpNet>),
     /// Removes a source range, after the frontends that it counted for; fine when it is not there.
     DeleteRange(RangeRef),
     /// Zeroes a backend's row.
@@ -103,6 +105,8 @@ pub struct Actual {
     pub slots: BTreeMap<u32, u32>,
     /// All source ranges.
     pub ranges: BTreeSet<RangeRef>,
+    /// All ServiceCIDRs.
+    pub service_cidrs: BTreeSet<IpNet>,
 }
 
 /// Why a write or a dump failed.

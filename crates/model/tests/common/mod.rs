@@ -6,7 +6,8 @@ pub mod world;
 
 use shunt_common::{BackendState, Frontend, Pool, Proto};
 use shunt_model::objects::{
-    Endpoint, EndpointPort, EndpointSlice, Kind, Meta, Node, Pod, Service, ServicePort, ServiceSpec,
+    Endpoint, EndpointPort, EndpointSlice, Kind, Meta, Node, Pod, Service, ServiceCidr, ServicePort,
+    ServiceSpec,
 };
 use shunt_model::store::{Actual, BackendRow, Capacity, Faulty, MemoryStore, Op, RangeRef};
 use shunt_model::{MapStore, Model, Options, Report};
@@ -23,6 +24,7 @@ pub enum Object {
     Slice(EndpointSlice),
     Node(Node),
     Pod(Pod),
+    ServiceCidr(ServiceCidr),
 }
 
 impl Object {
@@ -50,6 +52,7 @@ impl Object {
             "EndpointSlice" => Object::Slice(serde_saphyr::from_str(doc).unwrap()),
             "Node" => Object::Node(serde_saphyr::from_str(doc).unwrap()),
             "Pod" => Object::Pod(serde_saphyr::from_str(doc).unwrap()),
+            "ServiceCIDR" => Object::ServiceCidr(serde_saphyr::from_str(doc).unwrap()),
             other => panic!("kind {other}"),
         }
     }
@@ -60,6 +63,7 @@ impl Object {
             Object::Slice(s) => (Kind::EndpointSlice, s.metadata.key()),
             Object::Node(n) => (Kind::Node, n.metadata.name.clone()),
             Object::Pod(p) => (Kind::Pod, p.metadata.key()),
+            Object::ServiceCidr(c) => (Kind::ServiceCidr, c.metadata.name.clone()),
         }
     }
 }
@@ -102,6 +106,7 @@ impl Cluster {
             Object::Slice(s) => self.model.apply_slice(s),
             Object::Node(n) => self.model.apply_node(n),
             Object::Pod(p) => self.model.apply_pod(p),
+            Object::ServiceCidr(c) => self.model.apply_service_cidr(c),
         }
         self.objects.insert(object.key(), object);
     }
@@ -114,6 +119,7 @@ impl Cluster {
             Kind::EndpointSlice => self.model.delete_slice(namespace, name),
             Kind::Node => self.model.delete_node(name),
             Kind::Pod => self.model.delete_pod(namespace, name),
+            Kind::ServiceCidr => self.model.delete_service_cidr(name),
             Kind::Namespace => {}
         }
     }
@@ -133,6 +139,7 @@ impl Cluster {
                 Object::Slice(s) if kind == Kind::EndpointSlice => self.model.apply_slice(s),
                 Object::Node(n) if kind == Kind::Node => self.model.apply_node(n),
                 Object::Pod(p) if kind == Kind::Pod => self.model.apply_pod(p),
+                Object::ServiceCidr(c) if kind == Kind::ServiceCidr => self.model.apply_service_cidr(c),
                 _ => {}
             }
         }

@@ -13,6 +13,7 @@ pub enum Event {
     DeleteSlice(u8),
     DeleteNode,
     DeletePod(u8),
+    DeleteServiceCidr(u8),
     Loopback(bool),
     NodePorts(Option<Vec<u8>>),
     Relist,
@@ -31,6 +32,8 @@ pub fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::DeleteNode),
         2 => pod().prop_map(|p| Event::Apply(Box::new(Object::Pod(p)))),
         1 => (0..3u8).prop_map(Event::DeletePod),
+        1 => service_cidr().prop_map(|c| Event::Apply(Box::new(Object::ServiceCidr(c)))),
+        1 => (0..3u8).prop_map(Event::DeleteServiceCidr),
         1 => any::<bool>().prop_map(Event::Loopback),
         1 => prop::option::of(prop::collection::vec(0..3u8, 0..3)).prop_map(Event::NodePorts),
         1 => Just(Event::Relist),
@@ -46,6 +49,19 @@ pub fn node_address(n: u8) -> String {
 
 fn meta(name: String) -> Meta {
     Meta { name, namespace: "default".into(), ..Meta::default() }
+}
+
+prop_compose! {
+    /// More ranges than the programs know, bad ones, and some that overlap.
+    fn service_cidr()(
+        n in 0..3u8,
+        cidrs in prop::collection::vec(prop::sample::select(vec![
+            "10.96.0.0/16", "10.97.0.0/16", "10.0.0.0/8", "10.98.1.0/24", "10.99.0.0/20", "fd00:96::/112", "bad", "::/0",
+        ]), 0..4),
+    ) -> ServiceCidr {
+        let cidrs = Some(cidrs.into_iter().map(String::from).collect());
+        ServiceCidr { metadata: Meta { name: format!("c{n}"), ..Meta::default() }, spec: ServiceCidrSpec { cidrs } }
+    }
 }
 
 prop_compose! {

@@ -1,7 +1,7 @@
 //! Where Shunt differs from kube-proxy: as it means to, or in a way that this test has found and nobody has decided yet.
 //! Nothing else may differ.
 
-use crate::cluster::{Mode, SERVICE_CIDRS, pod_cidrs};
+use crate::cluster::{Mode, pod_cidrs};
 use crate::compare::How;
 use crate::rules::{Fate, Source};
 use crate::seen::{Seen, conditions, external_ips, is_anothers, vips};
@@ -64,9 +64,10 @@ pub const TABLE: &[Known] = &[
         },
     },
     Known {
-        state: State::Open,
+        state: State::Meant,
         what: "masqueradeAll: a pod keeps its address to a ClusterIP's backend of another node",
-        why: "the contract (1.1) has the setting as one to act on; Shunt has nothing of the kind",
+        why: "it makes replies come back through the node; here they need not: the socket is translated, or the pod's own \
+              interface, which every reply passes",
         holds: |s| {
             matches!(s.case.how, How::Masquerade { kube: true, local: false })
                 && matches!(s.from(), Source::Pod(_))
@@ -107,17 +108,6 @@ pub const TABLE: &[Known] = &[
             s.case.kube == Fate::Untouched
                 && s.case.shunt == fate::Fate::Reject(Reason::UnknownPort)
                 && s.services().any(|v| vips(v).any(|a| a == s.to()))
-        },
-    },
-    Known {
-        state: State::Open,
-        what: "an address of a ServiceCIDR that no service has passes, which kube-proxy drops",
-        why: "the contract (1.5, rule 2) asks for it; Shunt does not watch ServiceCIDRs",
-        holds: |s| {
-            let nets = SERVICE_CIDRS.iter().map(|n| n.parse::<IpNet>().unwrap());
-            s.case.kube == Fate::Drop
-                && s.case.shunt == fate::Fate::Pass
-                && nets.into_iter().any(|n| n.contains(&s.to()))
         },
     },
     Known {

@@ -58,7 +58,7 @@ fn smaller(cluster: &Cluster) -> Vec<Cluster> {
                 plain.endpoints.iter_mut().flatten().for_each(|e| e.hints = None);
                 with(Some(Object::Slice(plain)));
             }
-            Object::Pod(_) => with(None),
+            Object::Pod(_) | Object::ServiceCidr(_) => with(None),
         }
     }
     all

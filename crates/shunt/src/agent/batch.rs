@@ -59,12 +59,14 @@ impl Agent {
             }
             Event::Apply(Object::Node(node)) => self.apply_node(&node),
             Event::Apply(Object::Pod(pod)) => self.model.apply_pod(&pod),
+            Event::Apply(Object::ServiceCidr(object)) => self.model.apply_service_cidr(&object),
             // Only who opts out asks about them.
             Event::Apply(Object::Namespace(_)) | Event::Delete(Kind::Namespace, ..) => {}
             Event::Seen(kind, namespace, name) => self.model.seen(kind, &namespace, &name),
             Event::Delete(Kind::Service, namespace, name) => self.model.delete_service(&namespace, &name),
             Event::Delete(Kind::EndpointSlice, namespace, name) => self.model.delete_slice(&namespace, &name),
             Event::Delete(Kind::Pod, namespace, name) => self.model.delete_pod(&namespace, &name),
+            Event::Delete(Kind::ServiceCidr, _, name) => self.model.delete_service_cidr(&name),
             Event::Delete(Kind::Node, _, name) => {
                 self.model.delete_node(&name);
                 self.forget_node(Kind::Node);

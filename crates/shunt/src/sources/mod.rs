@@ -4,7 +4,7 @@ pub mod kube;
 pub mod manifests;
 
 use shunt_model::Problem;
-use shunt_model::objects::{EndpointSlice, Kind, Namespace, Node, Pod, Service};
+use shunt_model::objects::{EndpointSlice, Kind, Namespace, Node, Pod, Service, ServiceCidr};
 
 /// An object of one of the kinds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,6 +19,8 @@ pub enum Object {
     Pod(Box<Pod>),
     /// A Namespace.
     Namespace(Box<Namespace>),
+    /// A ServiceCIDR.
+    ServiceCidr(Box<ServiceCidr>),
 }
 
 /// What a source tells the agent.
@@ -59,11 +61,12 @@ impl Object {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Node(_) => Kind::Node,
             Self::Pod(_) => Kind::Pod,
+            Self::ServiceCidr(_) => Kind::ServiceCidr,
             Self::Namespace(_) => Kind::Namespace,
         }
     }
 
-    /// `namespace` (empty for a Node or Namespace) and name.
+    /// `namespace` (empty for what is in none) and name.
     #[must_use]
     pub fn name(&self) -> (String, String) {
         match self {
@@ -72,6 +75,7 @@ impl Object {
             Self::Node(o) => (String::new(), o.metadata.name.clone()),
             Self::Pod(o) => (o.metadata.namespace().into(), o.metadata.name.clone()),
             Self::Namespace(o) => (String::new(), o.metadata.name.clone()),
+            Self::ServiceCidr(o) => (String::new(), o.metadata.name.clone()),
         }
     }
 
@@ -86,6 +90,7 @@ impl Object {
             Kind::Node => serde_json::from_value(json).map(|o| Self::Node(Box::new(o))),
             Kind::Pod => serde_json::from_value(json).map(|o| Self::Pod(Box::new(o))),
             Kind::Namespace => serde_json::from_value(json).map(|o| Self::Namespace(Box::new(o))),
+            Kind::ServiceCidr => serde_json::from_value(json).map(|o| Self::ServiceCidr(Box::new(o))),
         };
         let object = object.map_err(|e| e.to_string())?;
         if object.name().1.is_empty() { Err("metadata.name is missing".into()) } else { Ok(object) }

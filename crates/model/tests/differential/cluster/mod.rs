@@ -9,7 +9,9 @@ use crate::kube::{Detect, Settings};
 use crate::random::Random;
 use crate::rules::Host;
 use ipnet::IpNet;
-use shunt_model::objects::{EndpointSlice, Kind, Meta, Node, NodeAddress, NodeSpec, NodeStatus, Service};
+use shunt_model::objects::{
+    EndpointSlice, Kind, Meta, Node, NodeAddress, NodeSpec, NodeStatus, Service, ServiceCidr, ServiceCidrSpec,
+};
 use shunt_model::store::Family;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -24,7 +26,7 @@ const POD_CIDRS: [&str; 2] = ["10.244.0.0/16", "fd00:244::/32"];
 #[derive(Clone, Debug)]
 pub struct Cluster {
     pub seed: u64,
-    /// Nodes, Services and EndpointSlices.
+    /// Nodes, Services, EndpointSlices and the ServiceCIDR.
     pub objects: Vec<Object>,
     pub detect: Mode,
     /// NodePorts answer on all addresses of a node rather than its primary ones.
@@ -46,6 +48,7 @@ impl Cluster {
     pub fn new(seed: u64) -> Self {
         let random = &mut Random::new(seed);
         let mut objects: Vec<Object> = (1..=NODES).map(|n| Object::Node(node(random, n))).collect();
+        objects.push(Object::ServiceCidr(service_cidr()));
         let pods = pods::pods(random);
         let mut taken = BTreeSet::new();
         for n in 0..1 + random.below(5) {
@@ -132,6 +135,7 @@ impl Cluster {
                 Object::Slice(s) => (Kind::EndpointSlice, serde_saphyr::to_string(s)),
                 Object::Node(n) => (Kind::Node, serde_saphyr::to_string(n)),
                 Object::Pod(p) => (Kind::Pod, serde_saphyr::to_string(p)),
+                Object::ServiceCidr(c) => (Kind::ServiceCidr, serde_saphyr::to_string(c)),
             };
             format!("kind: {}\n{}", kind.name(), text.unwrap())
         };
@@ -153,6 +157,12 @@ pub fn pod_cidrs(n: usize) -> Vec<IpNet> {
 
 pub fn meta(name: String) -> Meta {
     Meta { name, namespace: "default".into(), ..Meta::default() }
+}
+
+fn service_cidr() -> ServiceCidr {
+    let cidrs = Some(SERVICE_CIDRS.map(String::from).to_vec());
+    let metadata = Meta { name: "kubernetes".into(), ..Meta::default() };
+    ServiceCidr { metadata, spec: ServiceCidrSpec { cidrs } }
 }
 
 fn node(random: &mut Random, n: usize) -> Node {

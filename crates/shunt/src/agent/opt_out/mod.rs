@@ -80,7 +80,10 @@ impl OptOut {
                 match object {
                     Object::Pod(pod) => self.asked.apply_pod(pod),
                     Object::Namespace(namespace) => self.asked.apply_namespace(namespace),
-                    Object::Service(_) | Object::EndpointSlice(_) | Object::Node(_) => {}
+                    Object::Service(_)
+                    | Object::EndpointSlice(_)
+                    | Object::Node(_)
+                    | Object::ServiceCidr(_) => {}
                 }
                 object.kind()
             }

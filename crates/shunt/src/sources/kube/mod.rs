@@ -12,12 +12,15 @@ use super::{Event, Sender};
 use backoff::Soon;
 use futures::{StreamExt, TryStreamExt};
 use kube::api::Api;
+use kube::core::Status;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource};
 use malformed::Malformed;
-use object::{Body, Namespaces, Nodes, Pods, Services, Slices, Watched};
+use object::{Body, Namespaces, Nodes, Pods, ServiceCidrs, Services, Slices, Watched};
+use shunt_model::Problem;
 use shunt_model::objects::Kind;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// What is watched.
@@ -48,10 +51,12 @@ pub async fn watch(client: Client, wanted: &Wanted, events: Sender) {
     let nodes = watcher::Config::default().fields(&format!("metadata.name={}", wanted.node));
     let pods = watcher::Config::default().fields(&format!("spec.nodeName={}", wanted.node));
     let namespaces = watcher::Config::default().labels(&wanted.namespaces);
+    let cidrs = watcher::Config::default();
     tokio::join!(
         follow::<Services>(client.clone(), services, events.clone()),
         follow::<Slices>(client.clone(), slices, events.clone()),
         follow::<Nodes>(client.clone(), nodes, events.clone()),
+        optional::<ServiceCidrs>(client.clone(), cidrs, events.clone()),
         async {
             if wanted.pods {
                 follow::<Pods>(client.clone(), pods, events.clone()).await;
@@ -65,7 +70,55 @@ pub async fn watch(client: Client, wanted: &Wanted, events: Sender) {
     );
 }
 
-async fn follow<B: Body>(client: Client, config: watcher::Config, events: Sender)
+/// How soon an API that does not have a kind, or does not let us list it, is asked again.
+const NOT_OURS: Duration = Duration::from_secs(300);
+
+/// A kind that the agent can do without: an API that does not know it (an older one) has none, and one that may not be
+/// listed is a problem that is said once.
+async fn optional<B: Body>(client: Client, config: watcher::Config, events: Sender)
+where
+    Watched<B>: Resource<DynamicType = ()>,
+{
+    let about = B::PLURAL.to_owned();
+    loop {
+        let Some(status) = follow::<B>(client.clone(), config.clone(), events.clone()).await else { return };
+        let mut problems = Vec::new();
+        if status.code == 403 {
+            let name = B::KIND.name();
+            problems.push(Problem {
+                object: about.clone(),
+                what: format!("may not be listed: {}", status.message),
+                todo: format!(
+                    "grant list and watch of {name}, as system:node-proxier does; all else is served"
+                ),
+            });
+        }
+        let without = [
+            Event::ListBegins(B::KIND),
+            Event::ListEnds(B::KIND),
+            Event::Problems { about: about.clone(), problems },
+        ];
+        for event in without {
+            if events.send(event).await.is_err() {
+                return;
+            }
+        }
+        tokio::time::sleep(NOT_OURS).await;
+    }
+}
+
+/// Whether an API that answers so does not have a kind, or keeps it from us.
+fn refused(error: &watcher::Error) -> Option<Status> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {
+            Some((**status).clone())
+        }
+        _ => None,
+    }
+}
+
+/// Follows a kind until nobody listens (`None`), or the API refuses to list a kind that can be done without.
+async fn follow<B: Body>(client: Client, config: watcher::Config, events: Sender) -> Option<Status>
 where
     Watched<B>: Resource<DynamicType = ()>,
 {
@@ -85,20 +138,21 @@ where
             }
             next = stream.try_next() => match next {
                 Ok(Some(event)) => said = translate(event, &mut malformed),
-                Ok(None) => return,
+                Ok(None) => return None,
                 // The API answers, it only forgets: a list follows.
                 Err(watcher::Error::WatchError(status)) if status.code == 410 => {
                     tracing::debug!(kind = B::KIND.name(), "the watch is too old; listing again");
                 }
+                Err(error) if B::OPTIONAL && refused(&error).is_some() => return refused(&error),
                 Err(error) => {
                     down = true;
-                    said.push(refused(B::KIND, &error));
+                    said.push(broken(B::KIND, &error));
                 }
             },
         }
         for event in said {
             if events.send(event).await.is_err() {
-                return;
+                return None;
             }
         }
     }
@@ -139,7 +193,7 @@ fn applied<B: Body>(object: Watched<B>, malformed: &mut Malformed) -> Vec<Event>
 }
 
 /// What an error means: the API is away, or does not let us.
-fn refused(kind: Kind, error: &watcher::Error) -> Event {
+fn broken(kind: Kind, error: &watcher::Error) -> Event {
     let status = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))

@@ -5,7 +5,7 @@ use kube::Resource;
 use kube::core::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
-use shunt_model::objects::{EndpointSlice, Kind, Meta, Namespace, Node, Pod, Service};
+use shunt_model::objects::{EndpointSlice, Kind, Meta, Namespace, Node, Pod, Service, ServiceCidr};
 use std::borrow::Cow;
 use std::fmt::Debug;
 
@@ -14,6 +14,8 @@ pub(super) trait Body: DeserializeOwned + Clone + Debug + Send + Sync + Unpin + 
     const KIND: Kind;
     const GROUP: &'static str;
     const PLURAL: &'static str;
+    /// The agent can do without it.
+    const OPTIONAL: bool;
     fn meta(&self) -> &Meta;
     fn into_object(self) -> Object;
 }
@@ -28,6 +30,7 @@ macro_rules! bodies {
             const KIND: Kind = Kind::$object;
             const GROUP: &'static str = $group;
             const PLURAL: &'static str = $plural;
+            const OPTIONAL: bool = matches!(Kind::$object, Kind::ServiceCidr);
             fn meta(&self) -> &Meta { &self.0.metadata }
             fn into_object(self) -> Object { Object::$object(self.0) }
         }
@@ -40,6 +43,7 @@ bodies! {
     Nodes = Node, "", "nodes";
     Pods = Pod, "", "pods";
     Namespaces = Namespace, "", "namespaces";
+    ServiceCidrs = ServiceCidr, "networking.k8s.io", "servicecidrs";
 }
 
 /// An object as a watch sees it: the metadata that the watch needs, and the body or why it could not be read.

@@ -21,7 +21,10 @@ impl Parsed {
     fn document(&mut self, at: &str, json: Json) {
         match json["kind"].as_str() {
             _ if json.is_null() => {}
-            Some("List" | "ServiceList" | "EndpointSliceList" | "NodeList" | "PodList" | "NamespaceList") => {
+            Some(
+                "List" | "ServiceList" | "EndpointSliceList" | "NodeList" | "PodList" | "ServiceCIDRList"
+                | "NamespaceList",
+            ) => {
                 let Json::Object(mut list) = json else { return };
                 let Some(Json::Array(items)) = list.remove("items") else {
                     return self.problem(at, "a List without items", "give it items");
@@ -40,13 +43,14 @@ impl Parsed {
             ("EndpointSlice", "discovery.k8s.io/v1" | "") => Kind::EndpointSlice,
             ("Node", "v1" | "") => Kind::Node,
             ("Pod", "v1" | "") => Kind::Pod,
+            ("ServiceCIDR", "networking.k8s.io/v1" | "") => Kind::ServiceCidr,
             ("Namespace", "v1" | "") => Kind::Namespace,
             // Directories of manifests are often a whole application's.
-            ("Service" | "EndpointSlice" | "Node" | "Pod" | "Namespace", _) => {
+            ("Service" | "EndpointSlice" | "Node" | "Pod" | "ServiceCIDR" | "Namespace", _) => {
                 return self.problem(
                     at,
                     format!("{kind} of apiVersion {api:?}"),
-                    "use v1, or discovery.k8s.io/v1 for an EndpointSlice",
+                    "use v1, discovery.k8s.io/v1 for an EndpointSlice, networking.k8s.io/v1 for a ServiceCIDR",
                 );
             }
             _ => return,

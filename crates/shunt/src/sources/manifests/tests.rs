@@ -162,7 +162,8 @@ async fn edits_are_followed_live() {
     let mut next = async || {
         tokio::time::timeout(std::time::Duration::from_secs(5), events.recv()).await.unwrap().unwrap()
     };
-    while next().await != Event::ListEnds(Kind::Namespace) {}
+    let last = *Kind::ALL.last().unwrap();
+    while next().await != Event::ListEnds(last) {}
     write(&dir, "new.yaml", WEB);
     assert!(matches!(next().await, Event::Apply(Object::Service(_))));
     fs::remove_file(dir.path().join("new.yaml")).unwrap();
