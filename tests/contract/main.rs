@@ -9,6 +9,7 @@ mod affinity;
 mod cluster;
 mod conntrack;
 mod networking;
+mod opt_out;
 mod placement;
 mod policies;
 mod rolling;

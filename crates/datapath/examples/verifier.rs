@@ -63,7 +63,7 @@ fn walk_over_sockets() -> Result<(), Box<dyn std::error::Error>> {
     repair.error.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Every family choice with every set of options.
+/// Every family choice with every set of options, and with the opt-out: the programs that look at it look at no other.
 fn configurations() -> Vec<(String, u32)> {
     let mut all = Vec::new();
     for (family, bits) in FAMILIES {
@@ -77,6 +77,7 @@ fn configurations() -> Vec<(String, u32)> {
             }
             all.push((name, features));
         }
+        all.push((format!("{family},opt-out"), bits | feature::OPT_OUT));
     }
     all
 }

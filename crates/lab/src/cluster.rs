@@ -1,13 +1,13 @@
 //! A whole lab: networks, API, nodes, pods and agents, from a topology.
 
 use crate::agent::{Agent, beside};
-use crate::api::{Api, Handle, Options};
+use crate::api::{Api, Handle, Kind, Options};
 use crate::net::netns::Netns;
 use crate::net::underlay::Underlay;
 use crate::net::{plan, pods, underlay};
 use crate::place::{Place, Process};
-use crate::topology::Topology;
-use crate::{bpffs, cgroup, objects, state};
+use crate::topology::{Families, Topology};
+use crate::{bpffs, cgroup, kubelet, objects, state};
 use anyhow::{Context, Result, anyhow, bail};
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -133,25 +133,16 @@ impl Lab {
         let mut nodes = Vec::new();
         for i in 1..=topology.nodes {
             handle.put(objects::node(i, topology.families)).map_err(|e| anyhow!("node object: {e:?}"))?;
-            nodes.push(build_node(&topology, &underlay, &dir, &cgroups, i)?);
+            nodes.push(build_node(&topology, &underlay, &dir, &cgroups, &handle, i)?);
         }
         let client = Place { name: "client".into(), netns: underlay.client, cgroup: None };
-        let lab = Self { topology, nodes, client, kubectl, api, dir, _lock: lock };
-        for (n, i) in lab.pod_numbers() {
-            lab.put_pod(n, i)?;
-        }
-        Ok(lab)
+        Ok(Self { topology, nodes, client, kubectl, api, dir, _lock: lock })
     }
 
-    fn pod_numbers(&self) -> Vec<(usize, usize)> {
-        let pods = self.topology.pods;
-        (1..=self.topology.nodes).flat_map(|n| (1..=pods).map(move |i| (n, i))).collect()
-    }
-
-    /// Tells the API of a pod: it is running and ready.
+    /// Tells the API of a pod: it is running and ready. Its server runs on in the cgroup that it has, also when the API takes
+    /// it for another pod of that name.
     pub fn put_pod(&self, node: usize, i: usize) -> Result<()> {
-        let pod = objects::pod(node, i, self.topology.families);
-        self.api().put(pod).map(drop).map_err(|e| anyhow!("pod object: {e:?}"))
+        put_pod(&self.api(), self.topology.families, node, i).map(drop)
     }
 
     /// The API, without HTTP.
@@ -223,6 +214,7 @@ fn build_node(
     underlay: &Underlay,
     dir: &Path,
     cgroups: &Path,
+    api: &Handle,
     i: usize,
 ) -> Result<Node> {
     let name = format!("node{i}");
@@ -234,7 +226,8 @@ fn build_node(
         .map(|p| {
             let name = format!("pod{i}-{p}");
             let netns = pods::add_pod(topology, &netns, i, p)?;
-            let place = place(&name, &netns, &root.join(&name))?;
+            let uid = put_pod(api, topology.families, i, p)?;
+            let place = place(&name, &netns, &kubelet::make(&root, (i, p), &uid)?)?;
             let server = Mutex::new(Some(start_server(&place, &name)?));
             Ok(Pod { name, place, addresses: plan::pod(i, p), server })
         })
@@ -242,6 +235,15 @@ fn build_node(
     let bpf = dir.join("bpf").join(&name);
     let agent = Agent::new(&name, host.clone(), dir, bpf, root, dir.join("agents.kubeconfig"));
     Ok(Node { name, host, addresses: plan::node(i), pods, agent })
+}
+
+/// Answers the pod's uid.
+fn put_pod(api: &Handle, families: Families, node: usize, i: usize) -> Result<String> {
+    let pod = objects::pod(node, i, families);
+    let name = format!("pod{node}-{i}");
+    api.put(pod).map_err(|e| anyhow!("pod object: {e:?}"))?;
+    let stored = api.get(Kind::Pod, "default", &name).context("the pod that was just put")?;
+    Ok(stored["metadata"]["uid"].as_str().context("a uid")?.to_owned())
 }
 
 fn place(name: &str, netns: &Netns, cgroup: &Path) -> Result<Place> {

@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod lower;
 mod model;
 pub mod objects;
+pub mod opt_out;
 mod problem;
 pub mod snapshot;
 pub mod store;

@@ -198,13 +198,13 @@ impl Model {
         self.waiting().is_empty()
     }
 
-    /// The kinds whose first list is not complete.
+    /// The kinds that the maps come from and whose first list is not complete.
     #[must_use]
     pub fn waiting(&self) -> Vec<Kind> {
         let needed = |k: &Kind| match k {
+            Kind::Service | Kind::EndpointSlice | Kind::Node => true,
             Kind::Pod => self.options.host_ports,
-            Kind::ServiceCidr => false,
-            _ => true,
+            Kind::ServiceCidr | Kind::Namespace => false,
         };
         Kind::ALL.into_iter().filter(needed).filter(|k| !self.rounds[*k as usize].synced).collect()
     }

@@ -1,14 +1,16 @@
 //! What the agent says of itself.
 
 use super::Agent;
+use super::opt_out::OptOut;
 use crate::server::api::{Attached, Counts, Failure, Source, Status, Sync};
-use shunt_model::NodeCondition;
+use shunt_model::{NodeCondition, Problem};
 use std::collections::BTreeMap;
 
 /// Keys whose values `status` shows.
-const SHOWN: [&str; 9] = [
+const SHOWN: [&str; 10] = [
     "kubeProxyReplacement",
     "socketLB.enabled",
+    "socketLB.hostNamespaceOnly",
     "loadBalancer.mode",
     "loadBalancer.algorithm",
     "loadBalancer.acceleration",
@@ -25,9 +27,10 @@ impl Agent {
         if let Err(error) = &attachments {
             errors.push(Failure { module: "datapath".into(), message: error.to_string() });
         }
-        let mut problems = self.model.problems();
-        problems.extend(self.source_problems.values().flatten().cloned());
+        let mut problems = self.problems();
         problems.extend(self.health_ports.problems());
+        let opt_out = self.opt_out.as_ref();
+        let degraded = self.sockets.degraded().into_iter();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -56,9 +59,18 @@ impl Agent {
             bpf_root: self.config.path("bpfRoot").unwrap_or_default(),
             settings: self.settings(),
             problems,
-            degraded: self.sockets.degraded().into_iter().collect(),
+            opt_out: opt_out.map(OptOut::status),
+            degraded: degraded.chain(opt_out.into_iter().flat_map(OptOut::degraded)).collect(),
             errors,
         }
+    }
+
+    /// What is wrong with objects now; health checks know of theirs.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.model.problems();
+        problems.extend(self.source_problems.values().flatten().cloned());
+        problems.extend(self.opt_out.iter().flat_map(OptOut::problems));
+        problems
     }
 
     fn sync_state(&self) -> Sync {
@@ -122,7 +134,8 @@ impl Agent {
         if let Some(error) = &self.flows.error {
             add("datapath", error.clone());
         }
-        if let Some(error) = &self.sockets.error {
+        let opt_out = self.opt_out.as_ref().and_then(|o| o.error.as_ref());
+        for error in self.sockets.error.iter().chain(opt_out) {
             add("sockets", error.clone());
         }
         errors
@@ -134,9 +147,8 @@ impl Agent {
         self.metrics.services.set(number(counts.services));
         self.metrics.frontends.set(number(counts.frontends));
         self.metrics.backends.set(number(counts.backends));
-        let sources: usize = self.source_problems.values().map(Vec::len).sum();
-        let ports = self.health_ports.problems().len();
-        self.metrics.problems.set(number(self.model.problems().len() + sources + ports));
+        let problems = self.problems().len() + self.health_ports.problems().len();
+        self.metrics.problems.set(number(problems));
         self.programming.gauges(self.model.changes(), &self.families(), &self.metrics.kube_proxy);
         let no_local = self.model.no_local_endpoints();
         self.metrics.kube_proxy.set_no_local_endpoints(no_local, &self.families());

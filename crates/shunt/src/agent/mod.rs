@@ -8,6 +8,7 @@ mod health;
 mod interfaces;
 mod mounts;
 mod oom;
+mod opt_out;
 mod programming;
 pub(crate) mod reserved_ports;
 mod sockets;
@@ -21,6 +22,7 @@ use crate::server::{Condition, Metrics, Query};
 use crate::sources::Event;
 use flows::Flows;
 use interfaces::Interfaces;
+use opt_out::OptOut;
 use programming::Programming;
 use shunt_datapath::{Datapath, KernelStore};
 use shunt_model::objects::Kind;
@@ -44,6 +46,8 @@ pub(crate) struct Agent {
     store: KernelStore,
     flows: Flows,
     sockets: Sockets,
+    /// `None` where `socketLB.optOutLabel` names no label.
+    opt_out: Option<OptOut>,
     interfaces: Interfaces,
     net: NetState,
     patterns: Patterns,
@@ -83,7 +87,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     // The socket before the datapath: it tells when another agent is at work already. Nothing awaits in between, so that
     // no server or source can say a word before a refusal, which is then the only one.
     crate::server::start(&config, metrics.clone(), seen, query_sender)?;
-    let (mut agent, mut ended) = startup::start(config, net, metrics, condition, client)?;
+    let (mut agent, mut ended, mut cgroups) = startup::start(config, net, metrics, condition, client)?;
     agent.apply_interfaces();
     let resync = agent.config.resync_period();
     let mut verify = interval_at(tokio::time::Instant::now() + resync, resync);
@@ -98,6 +102,8 @@ pub async fn run(config: Config) -> Result<(), String> {
             () = sleep_until(agent.flows.next.into()) => agent.flows.step(&agent.metrics),
             () = sleep_until(agent.sockets.next().into()) => agent.end_departed(),
             Some(repair) = ended.recv() => agent.sockets_ended(repair),
+            Some(()) = cgroups.recv() => agent.place_opt_outs(false),
+            () = sleep_until(agent.next_opt_out().into()) => agent.place_opt_outs(true),
             () = sleep_until(agent.interfaces.retry_at.into()) => agent.apply_interfaces(),
             _ = verify.tick() => agent.verify(),
             _ = beat.tick() => {}

@@ -2,6 +2,7 @@
 
 use super::flows::Flows;
 use super::interfaces::Interfaces;
+use super::opt_out::OptOut;
 use super::programming::Programming;
 use super::reserved_ports::ReservedPorts;
 use super::sockets::Sockets;
@@ -60,14 +61,14 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
 
 /// Brings the datapath up and the model to what the maps hold.
 ///
-/// Answers also where the passes over sockets tell of their end.
+/// Answers also where the passes over sockets tell of their end, and where a word comes when pods' cgroups come or go.
 pub(super) fn start(
     config: Config,
     net: NetState,
     metrics: Arc<Metrics>,
     condition: watch::Sender<Condition>,
     client: Option<::kube::Client>,
-) -> Result<(Agent, mpsc::Receiver<Repair>), String> {
+) -> Result<(Agent, mpsc::Receiver<Repair>, mpsc::Receiver<()>), String> {
     let started = Instant::now();
     let patterns = Patterns::new(config.resolved.list("devices"));
     let node_ips: Vec<IpAddr> = config.node_address().into_iter().collect();
@@ -90,6 +91,8 @@ pub(super) fn start(
     let clashes = super::health::tell_clashes(client, &config.node_name);
     let health_ports = HealthPorts::new(condition.subscribe(), clashes);
     let (sockets, ended) = Sockets::new(datapath.sockets().map_err(failed)?, config.ended_sockets());
+    let (hint, cgroups) = mpsc::channel(1);
+    let opt_out = OptOut::new(&config, &datapath, hint)?;
     let mut agent = Agent {
         source: source_name(&config),
         started,
@@ -97,6 +100,7 @@ pub(super) fn start(
         store,
         flows,
         sockets,
+        opt_out,
         interfaces: Interfaces::default(),
         net,
         patterns,
@@ -116,7 +120,7 @@ pub(super) fn start(
     };
     agent.update_addresses();
     protect_node_ports(&agent.config);
-    Ok((agent, ended))
+    Ok((agent, ended, cgroups))
 }
 
 /// Without it NodePorts work, but now and then a socket of the node is given one as its source port.
@@ -185,10 +189,12 @@ pub(super) async fn source(
         return Ok((events, None));
     }
     let client = kube::connect(&access(config), metrics).await?;
+    let label = config.resolved.text("socketLB.optOutLabel");
     let wanted = kube::Wanted {
         node: config.node_name.clone(),
         proxy: config.resolved.text("k8s.serviceProxyName").into(),
-        pods: config.resolved.bool("hostPort.enabled"),
+        pods: config.resolved.bool("hostPort.enabled") || !label.is_empty(),
+        namespaces: label.into(),
     };
     let watching = client.clone();
     tokio::spawn(async move { kube::watch(watching, &wanted, sender).await });

@@ -167,11 +167,7 @@ impl Agent {
             let more = report.failed.len() - 1;
             tracing::error!(object = %first.object, more, "not written, will be tried again: {}", first.error);
         }
-        for problem in &report.problems {
-            if self.logged.insert(problem.clone()) {
-                tracing::warn!(object = %problem.object, todo = %problem.todo, "{}", problem.what);
-            }
-        }
+        self.tell(&report.problems);
     }
 
     /// Compares maps and interfaces with what we remember and mends what others changed.
@@ -179,6 +175,7 @@ impl Agent {
         self.log_problems();
         let unchecked = self.check_interfaces();
         self.apply_interfaces();
+        self.verify_opt_outs();
         let (mended, failed) = match self.store.dump() {
             Ok(actual) => mend(&mut self.store, &self.model.verify(&actual)),
             Err(error) => (0, Some(format!("cannot compare the maps: {error}"))),

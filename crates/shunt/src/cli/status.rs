@@ -158,7 +158,8 @@ fn details(status: &Status, maps: &[MapUse]) -> String {
     let lines = [
         ("  Status:", title(&status.settings, "kubeProxyReplacement").to_owned()),
         ("  Socket LB:", enabled("socketLB.enabled").into()),
-        ("  Socket LB Coverage:", "Full".into()),
+        ("  Socket LB Coverage:", coverage(status)),
+        ("  Socket LB Opt-Out:", opt_out(status)),
         ("  Devices:", devices.join(", ")),
         ("  Pod interfaces:", status.pod_interfaces.join(", ")),
         ("  NodePort Addresses:", addresses.join(", ")),
@@ -187,6 +188,22 @@ fn details(status: &Status, maps: &[MapUse]) -> String {
         _ = writeln!(text, "  {problem}");
     }
     text + &maps_text(maps)
+}
+
+/// Cilium's words.
+fn coverage(status: &Status) -> String {
+    let host_only = status.settings.get("socketLB.hostNamespaceOnly").is_some_and(|v| v == "true");
+    if host_only { "Hostns-only" } else { "Full" }.into()
+}
+
+/// How many pods have left the socket path, and which cannot.
+fn opt_out(status: &Status) -> String {
+    let Some(opt_out) = &status.opt_out else { return "Disabled".into() };
+    let mut text = format!("{} pods   (label {})", opt_out.pods.len(), opt_out.label);
+    if !opt_out.missing.is_empty() {
+        _ = write!(text, "; no cgroup found of {}", opt_out.missing.join(", "));
+    }
+    text
 }
 
 fn maps_text(maps: &[MapUse]) -> String {

@@ -17,6 +17,8 @@ pub enum Kind {
     Address,
     /// A whole number from -1000 to 1000; empty for none.
     Score,
+    /// The key of a label, `example.com/name`; empty for none.
+    Label,
     /// A time such as `90s`, `2h13m20s`.
     Duration,
     /// One of the first words; one of the second is a word that users know and this version does not do yet.
@@ -68,6 +70,7 @@ impl Key {
             Kind::Socket => "an address and port, such as 0.0.0.0:10256, or nothing".into(),
             Kind::Address => "an IP address, or nothing".into(),
             Kind::Score => "a number from -1000 to 1000, or nothing".into(),
+            Kind::Label => "the key of a label, such as shunt.io/socket-lb, or nothing".into(),
             Kind::Duration => "a time, such as 90s or 2h30m".into(),
             Kind::OneOf(words, _) => words.join(", "),
             Kind::List => "a list".into(),
@@ -186,6 +189,13 @@ pub const KEYS: &[Key] = &[
         Kind::Bool,
         "false",
         "Leave pods' sockets to the packet path: sidecars and virtual machines see the service's address.",
+    ),
+    key(
+        "socketLB.optOutLabel",
+        Kind::Label,
+        "",
+        "The label (such as shunt.io/socket-lb) by which pods, with the value disabled on them or their namespace, leave the \
+         socket path; needs to list and watch pods and namespaces; nobody can when empty.",
     ),
     key("socketLB.enabled", Kind::OneOf(&["true"], &["false"]), "true", "Translate at connect and sendmsg."),
     key(

@@ -96,6 +96,9 @@ impl Config {
         .into_iter()
         .filter(|(path, _)| r.bool(path))
         .fold(0, |bits, (_, bit)| bits | bit);
+        if !r.text("socketLB.optOutLabel").is_empty() {
+            settings.features |= feature::OPT_OUT;
+        }
         settings.lifetimes = Lifetimes {
             tcp_established: r.duration("flows.tcpEstablishedTimeout"),
             tcp_syn: r.duration("flows.tcpSynTimeout"),
@@ -284,5 +287,12 @@ mod tests {
     fn the_defaults_are_the_datapaths_own() {
         let config = config(&["cgroupRoot=/c", "bpfRoot=/b"]);
         assert_eq!(config.datapath_settings().unwrap(), Settings::new("/b", "/c"));
+    }
+
+    #[test]
+    fn programs_look_for_pods_that_opted_out_only_where_a_label_is_named() {
+        let features = |set: &[&str]| config(set).datapath_settings().unwrap().features & feature::OPT_OUT;
+        assert_eq!(features(&["cgroupRoot=/c"]), 0);
+        assert_eq!(features(&["cgroupRoot=/c", "socketLB.optOutLabel=a/b"]), feature::OPT_OUT);
     }
 }

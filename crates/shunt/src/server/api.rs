@@ -39,6 +39,9 @@ pub struct Status {
     pub settings: BTreeMap<String, String>,
     /// Objects that are wrong.
     pub problems: Vec<Problem>,
+    /// Pods that have left the socket path; absent where none can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opt_out: Option<OptOut>,
     /// What could work better, with what to do about it; no reason to call the node broken.
     #[serde(default)]
     pub degraded: Vec<String>,
@@ -92,6 +95,17 @@ pub struct Counts {
     pub frontends: usize,
     /// Backends.
     pub backends: usize,
+}
+
+/// Pods that have left the socket path, each `namespace/name`.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct OptOut {
+    /// The key of the label by which they do.
+    pub label: String,
+    /// Those whose sockets are left to the packet path.
+    pub pods: Vec<String>,
+    /// Those that asked for it and whose cgroup is not there: their sockets are translated, if they have any.
+    pub missing: Vec<String>,
 }
 
 /// A program that is attached.

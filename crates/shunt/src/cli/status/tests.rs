@@ -1,5 +1,5 @@
 use super::*;
-use crate::server::api::{Attached, Counts, Failure, Source, Sync};
+use crate::server::api::{Attached, Counts, Failure, OptOut, Source, Sync};
 
 fn status() -> Status {
     let settings = [
@@ -38,6 +38,7 @@ fn status() -> Status {
         bpf_root: "/b".into(),
         settings: settings.map(|(k, v)| (k.into(), v.into())).into(),
         problems: Vec::new(),
+        opt_out: None,
         degraded: Vec::new(),
         errors: Vec::new(),
     }
@@ -95,4 +96,27 @@ fn details_say_what_is_served_and_attached() {
     assert!(text.contains("  - NodePort:     Enabled (Range: 30000-32767)\n"), "{text}");
     assert!(text.contains("  - externalIPs:  Disabled\n"), "{text}");
     assert!(text.contains("  tc_ingress   eth0        tcx    9\n"), "{text}");
+}
+
+#[test]
+fn details_say_who_has_left_the_socket_path_and_who_could_not() {
+    let mut status = status();
+    assert!(details(&status, &[]).contains("  Socket LB Opt-Out:      Disabled\n"));
+    let names = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let (pods, missing) = (names(&["a/vm", "mesh/web"]), Vec::new());
+    status.opt_out = Some(OptOut { label: "shunt.io/socket-lb".into(), pods, missing });
+    let text = details(&status, &[]);
+    assert!(text.contains("  Socket LB Opt-Out:      2 pods   (label shunt.io/socket-lb)\n"), "{text}");
+    status.opt_out.as_mut().unwrap().missing = names(&["a/new", "a/lost"]);
+    let text = details(&status, &[]);
+    assert!(text.contains("(label shunt.io/socket-lb); no cgroup found of a/new, a/lost\n"), "{text}");
+    assert!(!wrong(&status), "a pod that has just come has none for a moment");
+}
+
+#[test]
+fn the_coverage_of_the_socket_path_is_the_hosts_alone_where_that_is_asked_for() {
+    let mut status = status();
+    assert!(details(&status, &[]).contains("  Socket LB Coverage:     Full\n"));
+    status.settings.insert("socketLB.hostNamespaceOnly".into(), "true".into());
+    assert!(details(&status, &[]).contains("  Socket LB Coverage:     Hostns-only\n"));
 }
