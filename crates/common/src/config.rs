@@ -43,4 +43,6 @@ pub mod feature {
     pub const HOST_NAMESPACE_ONLY: u32 = 1 << 4;
     /// Some pods have opted out of the socket path: their cgroups stand in the `opt_out` map.
     pub const OPT_OUT: u32 = 1 << 5;
+    /// `loadBalancer.dsrDispatch: opt`: the service's address travels in an IPv4 option or an IPv6 destination option.
+    pub const DSR_OPT: u32 = 1 << 16;
 }

@@ -117,11 +117,11 @@ where
         if !ended && !row.is_silent(now, rules) {
             return Ok(());
         }
-        let partner_key = flow.partner(key.proto);
+        let partner_key = flow.partner(key);
         let reading = Error::system(format!("reading map {}", self.flows.name()));
         let partner = self.flows.get(&partner_key).map_err(reading)?;
         // Its tuple may be another flow's by now, which is none of this row's business.
-        let partner = partner.filter(|p| p.partner(key.proto) == *key).map(|p| Row::new(key.proto, &p));
+        let partner = partner.filter(|p| p.partner(&partner_key) == *key).map(|p| Row::new(key.proto, &p));
         let verdict = judge::judge(&row, partner.as_ref(), now, rules);
         if verdict == Verdict::Orphan {
             step.orphans += u64::from(self.remove(key)?);

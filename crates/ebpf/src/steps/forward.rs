@@ -4,9 +4,10 @@ use crate::config;
 use crate::family::Family;
 use crate::outcome::Outcome;
 use crate::packet::{Fib, Packet};
+use crate::steps::dsr::info::Info;
 use crate::steps::parse::Parsed;
-use crate::steps::reject;
 use crate::steps::rewrite::rewrite;
+use crate::steps::{dsr, reject};
 use shunt_common::{Egress, Flow, Reason};
 
 /// Codes of `bpf_fib_lookup` (include/uapi/linux/bpf.h).
@@ -18,15 +19,15 @@ const FIB_FRAG_NEEDED: i64 = 8;
 const ALWAYS_FITS: u32 = 1280;
 
 /// Asks the FIB where a packet from `src` (zero: any of ours) to `dst` goes; the answer is left in `fib`. Nodes with several
-/// uplinks route by source.
+/// uplinks route by source. `length` is as in `struct bpf_fib_lookup`: zero lets the kernel look at the packet.
 #[inline(always)]
-pub fn route<P: Packet, A: Family>(pkt: P, proto: u32, src: A, dst: A, fib: &mut Fib) -> i64 {
+pub fn route<P: Packet, A: Family>(pkt: P, proto: u32, src: A, dst: A, length: u32, fib: &mut Fib) -> i64 {
     *fib = Fib {
         family: A::AF,
         l4_proto: proto as u8,
         sport: 0,
         dport: 0,
-        mtu: 0,
+        mtu: length as u16,
         ifindex: pkt.ifindex(),
         tos: 0,
         src: src.to_words(),
@@ -60,7 +61,7 @@ pub fn by_cache<P: Packet, A: reject::Reject>(pkt: P, p: &Parsed<A>, row: &Flow<
 /// The kernel's neighbour code sends it, not our copy of the MAC: that keeps the neighbour entry alive and finds out
 /// when a next hop has moved. Flows come here once a second, and whenever a neighbour is not resolved yet.
 #[inline(always)]
-pub fn by_fib<P: Packet, A: reject::Reject>(
+pub fn by_fib<P: Packet, A: reject::Reject + Info>(
     pkt: P,
     p: &Parsed<A>,
     row: &Flow<A>,
@@ -72,10 +73,12 @@ pub fn by_fib<P: Packet, A: reject::Reject>(
     }
     match code {
         _ if is_way(code) => {}
-        FIB_FRAG_NEEDED => return reject::too_big(pkt, p, u32::from(fib.mtu)),
+        FIB_FRAG_NEEDED => {
+            return reject::too_big(pkt, p, u32::from(fib.mtu).wrapping_sub(dsr::growth(p, row)));
+        }
         _ => return Outcome::Drop(Reason::NoRoute),
     }
-    if !rewrite(pkt, p, row, 1) {
+    if !dsr::write(pkt, p, row) {
         return Outcome::Drop(Reason::RewriteFailed);
     }
     if pkt.send_to_neighbour(fib.ifindex, fib.family, &fib.dst) {

@@ -4,10 +4,11 @@ use crate::family::Family;
 use crate::maps::DEVICES;
 use crate::outcome::Outcome;
 use crate::packet::{Fib, Packet};
+use crate::steps::dsr::info::Info;
 use crate::steps::parse::{Parse, Parsed};
 use crate::steps::reserve::{Refused, Wanted, reserve};
 use crate::steps::rewrite::rewrite;
-use crate::steps::{admit, affinity, forward, reject};
+use crate::steps::{admit, affinity, dsr, forward, reject};
 use shunt_common::{Frontend, FrontendKey, Reason, Scope, flow_flag, frontend_flag};
 
 /// The row of the frontend that a packet is sent to.
@@ -20,7 +21,7 @@ pub fn frontend<A: Family>(p: &Parsed<A>) -> Option<&'static Frontend> {
 
 /// Picks a backend, remembers the flow, rewrites and forwards. `flags` mark the flow's rows ([`flow_flag`]).
 #[inline(always)]
-pub fn start<P: Packet, A: Parse + reject::Reject>(
+pub fn start<P: Packet, A: Parse + reject::Reject + Info>(
     pkt: P,
     p: &Parsed<A>,
     frontend: &Frontend,
@@ -67,7 +68,12 @@ pub fn start<P: Packet, A: Parse + reject::Reject>(
             Err(refused) => refuse(refused),
         };
     }
-    let code = forward::route(pkt, p.key.proto, A::ZERO, picked.backend.addr, &mut scratch.fib);
+    if dsr::serves(frontend)
+        && let Some(outcome) = dsr::start(pkt, p, scratch)
+    {
+        return outcome;
+    }
+    let code = forward::route(pkt, p.key.proto, A::ZERO, picked.backend.addr, 0, &mut scratch.fib);
     scratch.wanted.src = snat_source::<A>(&scratch.fib);
     if !forward::is_routed(code) || scratch.wanted.src == A::ZERO {
         return Outcome::Drop(Reason::NoRoute);
@@ -113,7 +119,7 @@ fn snat_source<A: Family>(fib: &Fib) -> A {
 
 /// A lost race is dropped too: the sender's next packet finds the flow that won.
 #[inline(always)]
-fn refuse(refused: Refused) -> Outcome {
+pub fn refuse(refused: Refused) -> Outcome {
     match refused {
         Refused::Race | Refused::Full => Outcome::Drop(Reason::FlowTableFull),
         Refused::Exhausted => Outcome::Drop(Reason::SnatExhausted),
