@@ -29,4 +29,5 @@ pub use model::{
     NodePortOptions, Options, Report, ServiceView, Status,
 };
 pub use problem::Problem;
+pub use snapshot::Mode;
 pub use store::MapStore;

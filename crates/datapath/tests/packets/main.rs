@@ -4,6 +4,7 @@
 //! at the verdict and the packet: every header and every checksum.
 #![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
+mod dsr;
 mod flows;
 mod local_socket;
 mod no_backend;

@@ -153,9 +153,9 @@ pub const KEYS: &[Key] = &[
     key("externalIPs.enabled", Kind::Bool, "true", "Serve spec.externalIPs."),
     key(
         "loadBalancer.mode",
-        Kind::OneOf(&["snat"], &["dsr", "hybrid", "annotation"]),
+        Kind::OneOf(&["snat", "dsr", "hybrid"], &["annotation"]),
         "snat",
-        "How remote backends are reached.",
+        "How remote backends are reached: from the node's address (snat), or so that they answer the client themselves (dsr); hybrid: dsr for TCP, snat for UDP. A Service may say otherwise (shunt.io/forwarding-mode).",
     ),
     key(
         "loadBalancer.algorithm",

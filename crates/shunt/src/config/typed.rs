@@ -3,7 +3,7 @@
 use super::{NodePortAddresses, Resolved, Value, value};
 use shunt_common::feature;
 use shunt_datapath::{Lifetimes, Settings, Sizes};
-use shunt_model::{NodePortOptions, Options};
+use shunt_model::{Mode, NodePortOptions, Options};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,6 +40,7 @@ impl Config {
             external_ip_mitigation: !self.resolved.bool("bpf.disableExternalIPMitigation"),
             service_proxy_name: self.resolved.text("k8s.serviceProxyName").into(),
             source_ranges_for_all: self.resolved.bool("bpf.lbSourceRangeAllTypes"),
+            mode: Mode::from_word(self.resolved.text("loadBalancer.mode")).unwrap_or_default(),
             service_topology: self.resolved.bool("loadBalancer.serviceTopology"),
             node_port: NodePortOptions {
                 enabled: self.resolved.bool("nodePort.enabled"),
@@ -80,7 +81,8 @@ impl Config {
         ]
         .into_iter()
         .filter(|(path, _)| r.bool(path))
-        .fold(0, |bits, (_, bit)| bits | bit);
+        // Any service may ask for DSR by its annotation, so every node can take part in it.
+        .fold(feature::DSR_OPT, |bits, (_, bit)| bits | bit);
         settings.lifetimes = Lifetimes {
             tcp_established: r.duration("flows.tcpEstablishedTimeout"),
             tcp_syn: r.duration("flows.tcpSynTimeout"),

@@ -133,7 +133,7 @@ mod tests {
             ("k8sServicePort", "70000", "1 to 65535"),
             ("nodePort.range", "32767-30000", "two ports"),
             ("loadBalancer.algorithm", "roundrobin", "random"),
-            ("loadBalancer.mode", "dsr", "not in this version"),
+            ("loadBalancer.mode", "annotation", "not in this version"),
             ("nodePort.addresses", "10.0.0.0/33", "10.0.0.0/33"),
             ("flows.tcpSynTimeout", "60", "90s"),
             ("flows.tcpSynTimeout", "0s", "90s"),

@@ -29,7 +29,7 @@ pub fn may_inform<A: Info>(p: &Parsed<A>) -> bool {
 }
 
 /// Takes the information off a packet and remembers what it says. `None` when it carries none.
-#[inline(never)]
+#[inline(always)]
 pub fn arrive<P: Packet, A: Parse + Info>(pkt: P, p: &Parsed<A>) -> Option<Outcome> {
     let (addr, port) = A::informed(pkt)?;
     let Some(frontend) = serving(p, addr, port) else { return Some(Outcome::Left(Reason::DsrRefused)) };
@@ -61,8 +61,11 @@ pub fn arrive<P: Packet, A: Parse + Info>(pkt: P, p: &Parsed<A>) -> Option<Outco
 #[inline(always)]
 fn serving<A: Info>(p: &Parsed<A>, addr: A, port: PortBe) -> Option<&'static Frontend> {
     let proto = p.key.proto as u8;
+    if !addr.is_possible() {
+        return None;
+    }
     let mut row = A::frontend(&FrontendKey::new(addr, port, proto));
-    if row.is_none() && addr.is_possible() && !vip::is_vip(addr, Scope::Internal) {
+    if row.is_none() && !vip::is_vip(addr, Scope::Internal) {
         row = A::frontend(&FrontendKey::new(A::ZERO, port, proto));
     }
     // SAFETY: a value of the frontend map; the kernel keeps it in place while the program runs.
