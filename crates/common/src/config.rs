@@ -45,4 +45,7 @@ pub mod feature {
     pub const OPT_OUT: u32 = 1 << 5;
     /// `loadBalancer.dsrDispatch: opt`: the service's address travels in an IPv4 option or an IPv6 destination option.
     pub const DSR_OPT: u32 = 1 << 16;
+    /// `loadBalancer.dsrDispatch: ipip`: the client's packet travels whole, inside another IP header. Not with
+    /// [`DSR_OPT`].
+    pub const DSR_IPIP: u32 = 1 << 17;
 }

@@ -46,6 +46,10 @@ pub trait Packet: Copy {
     fn open(self, len: u32, segments: Segments) -> bool;
     /// Takes `len` bytes away from behind the fixed IP header.
     fn close(self, len: u32) -> bool;
+    /// Opens room for an outer IP header of `len` bytes in front of the packet's own, as [`Packet::open`] does.
+    fn cover(self, len: u32, outer: Outer, segments: Segments) -> bool;
+    /// Takes an outer IP header of `len` bytes away.
+    fn uncover(self, len: u32) -> bool;
     /// Bytes that each of the segments carries which it will be cut into; zero when it will not be cut.
     fn segment(self) -> u32;
     /// Adjusts the transport checksum at `offset` for addresses that changed by `delta` and ports from `old` to `new`.
@@ -70,6 +74,16 @@ pub enum Segments {
     Stream,
     /// Datagrams, whose length is what tells them apart.
     Datagrams,
+}
+
+/// The family of an outer header; its value is the kernel's flag (`BPF_F_ADJ_ROOM_ENCAP_L3_*`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Outer {
+    /// IPv4.
+    Ip4 = 2,
+    /// IPv6.
+    Ip6 = 4,
 }
 
 /// `struct bpf_fib_lookup` (include/uapi/linux/bpf.h), with its unions resolved to what is used here.
@@ -100,6 +114,8 @@ const MTU_SEGMENTS: u64 = 1;
 const RECOMPUTE: u64 = 1;
 /// `BPF_ADJ_ROOM_NET`: behind the fixed IP header.
 const BEHIND_IP: u32 = 0;
+/// `BPF_ADJ_ROOM_MAC`: behind the link layer's header.
+const BEFORE_IP: u32 = 1;
 /// `BPF_F_ADJ_ROOM_FIXED_GSO`: segments keep their length of payload.
 const FIXED_GSO: u64 = 1;
 
@@ -209,6 +225,19 @@ impl Packet for Skb {
     fn close(self, len: u32) -> bool {
         // SAFETY: the context is valid.
         unsafe { bpf_skb_adjust_room(self.0, -(len as i32), BEHIND_IP, FIXED_GSO) == 0 }
+    }
+
+    #[inline(always)]
+    fn cover(self, len: u32, outer: Outer, segments: Segments) -> bool {
+        let flags = outer as u64 | if segments == Segments::Datagrams { FIXED_GSO } else { 0 };
+        // SAFETY: the context is valid.
+        unsafe { bpf_skb_adjust_room(self.0, len as i32, BEFORE_IP, flags) == 0 }
+    }
+
+    #[inline(always)]
+    fn uncover(self, len: u32) -> bool {
+        // SAFETY: the context is valid.
+        unsafe { bpf_skb_adjust_room(self.0, -(len as i32), BEFORE_IP, FIXED_GSO) == 0 }
     }
 
     #[inline(always)]

@@ -9,14 +9,14 @@ use std::net::IpAddr;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-const DSR: u32 = frontend_flag::EXTERNAL | frontend_flag::DSR;
+pub const DSR: u32 = frontend_flag::EXTERNAL | frontend_flag::DSR;
 
-fn ask(f: Family, kind: Kind) -> Packet {
+pub fn ask(f: Family, kind: Kind) -> Packet {
     Packet::new((f.client(), 40_000), (f.vip(), 80), kind)
 }
 
 /// A frontend that is served by DSR.
-fn serve(w: &mut World, kind: FrontendKind, at: (IpAddr, u16), proto: u8, ids: &[u32], flags: u32) {
+pub fn serve(w: &mut World, kind: FrontendKind, at: (IpAddr, u16), proto: u8, ids: &[u32], flags: u32) {
     let pools = [w.pool(ids); 2];
     w.put_frontend(at.0, at.1, proto, Frontend { kind: kind as u8, flags, pools, ..Frontend::default() });
 }
@@ -78,11 +78,11 @@ fn onward(f: Family, packet: &Packet, pod: IpAddr) -> Packet {
 }
 
 /// From the IP header on: the link layer is the kernel's business when the neighbour is resolved by it.
-fn ip(frame: &[u8]) -> &[u8] {
+pub fn ip(frame: &[u8]) -> &[u8] {
     &frame[14..]
 }
 
-fn redirected(w: &World, packet: &Packet) -> Vec<u8> {
+pub fn redirected(w: &World, packet: &Packet) -> Vec<u8> {
     let outcome = w.hook("tc_ingress", packet);
     assert_eq!(outcome.verdict, REDIRECT, "{packet:?}: {:?}", w.reasons());
     outcome.packet
@@ -229,7 +229,8 @@ fn a_datagram_that_the_option_makes_too_long_is_answered_with_what_fits() {
 #[test]
 fn the_backend_s_node_takes_the_option_off_and_answers_from_the_service() {
     for f in BOTH {
-        for (first, reply, later) in [(SYN, SYN_ACK, ACK), (Kind::Udp, Kind::Udp, Kind::Udp), (ACK, ACK, ACK)] {
+        for (first, reply, later) in [(SYN, SYN_ACK, ACK), (Kind::Udp, Kind::Udp, Kind::Udp), (ACK, ACK, ACK)]
+        {
             let w = end(f);
             let plain = onward(f, &ask(f, first), f.local_pod());
             for _ in 0..2 {
@@ -283,7 +284,11 @@ fn a_new_connection_on_a_closed_flow_s_tuple_makes_a_new_flow() {
         let at_vip = informed(&plain(SYN), (f.vip(), 80));
         let at_node = informed(&plain(SYN), (f.node(), 30080));
         w.raw("tc_ingress", &at_vip);
-        assert_eq!(w.raw("tc_ingress", &at_node).verdict, DROP, "while the first lives, none can tell them apart");
+        assert_eq!(
+            w.raw("tc_ingress", &at_node).verdict,
+            DROP,
+            "while the first lives, none can tell them apart"
+        );
         assert_eq!(w.counted(Reason::DsrCollision), 1);
         w.expect("tc_ingress", &plain(FIN), NEXT);
         w.expect("tc_egress", &plain(FIN).reply(FIN), NEXT);
@@ -307,7 +312,10 @@ fn a_node_port_of_another_node_is_known_by_its_port() {
         let plain = onward(f, &asked, f.local_pod());
         let got = w.raw("tc_ingress", &informed(&plain, (other, 30080)));
         assert_eq!((got.verdict, got.packet), (NEXT, plain.bytes()));
-        assert_eq!(w.expect("tc_egress", &Packet { ttl: 64, ..plain.reply(SYN_ACK) }, NEXT), asked.reply(SYN_ACK));
+        assert_eq!(
+            w.expect("tc_egress", &Packet { ttl: 64, ..plain.reply(SYN_ACK) }, NEXT),
+            asked.reply(SYN_ACK)
+        );
     }
 }
 
@@ -318,8 +326,10 @@ fn forged_information_is_not_believed() {
         let id = w.backend(f.local_pod(), 8080, TCP, true);
         w.frontend(LoadBalancer, f.cluster_ip(), 80, TCP, &[id]);
         let any: IpAddr = if f == Family::V4 { "0.0.0.0".parse().unwrap() } else { "::".parse().unwrap() };
-        let loopback: IpAddr = if f == Family::V4 { "127.0.0.1".parse().unwrap() } else { "::1".parse().unwrap() };
-        let group: IpAddr = if f == Family::V4 { "224.0.0.1".parse().unwrap() } else { "ff02::1".parse().unwrap() };
+        let loopback: IpAddr =
+            if f == Family::V4 { "127.0.0.1".parse().unwrap() } else { "::1".parse().unwrap() };
+        let group: IpAddr =
+            if f == Family::V4 { "224.0.0.1".parse().unwrap() } else { "ff02::1".parse().unwrap() };
         serve(&mut w, NodePort, (any, 30080), TCP, &[id], frontend_flag::MARKER | frontend_flag::DSR);
         let to = |pod, port| Packet { dport: port, ..onward(f, &ask(f, SYN), pod) };
         let cases = [
@@ -334,7 +344,8 @@ fn forged_information_is_not_believed() {
             ("a NodePort at a group's address", to(f.local_pod(), 8080), (group, 30080)),
         ];
         // The address of a service answers on every port by this row, as the agent writes it.
-        let wildcard = Frontend { flags: frontend_flag::EXTERNAL | frontend_flag::WILDCARD, ..Frontend::default() };
+        let wildcard =
+            Frontend { flags: frontend_flag::EXTERNAL | frontend_flag::WILDCARD, ..Frontend::default() };
         w.put_frontend(f.vip(), 0, 0, Frontend { kind: LoadBalancer as u8, ..wildcard });
         for (nth, (what, packet, service)) in cases.iter().enumerate() {
             let frame = informed(packet, *service);

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
 mod dsr;
+mod dsr_ipip;
 mod flows;
 mod local_socket;
 mod no_backend;

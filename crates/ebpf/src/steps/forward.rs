@@ -4,9 +4,8 @@ use crate::config;
 use crate::family::Family;
 use crate::outcome::Outcome;
 use crate::packet::{Fib, Packet};
-use crate::steps::dsr::info::Info;
+use crate::steps::dsr::Dispatch;
 use crate::steps::parse::Parsed;
-use crate::steps::rewrite::rewrite;
 use crate::steps::{dsr, reject};
 use shunt_common::{Egress, Flow, Reason};
 
@@ -16,7 +15,7 @@ const FIB_NO_NEIGH: i64 = 7;
 const FIB_FRAG_NEEDED: i64 = 8;
 
 /// Packets no longer than this fit every link that IPv6 runs on (RFC 8200 5), so their MTU need not be asked for.
-const ALWAYS_FITS: u32 = 1280;
+pub const ALWAYS_FITS: u32 = 1280;
 
 /// Asks the FIB where a packet from `src` (zero: any of ours) to `dst` goes; the answer is left in `fib`. Nodes with several
 /// uplinks route by source. `length` is as in `struct bpf_fib_lookup`: zero lets the kernel look at the packet.
@@ -41,7 +40,7 @@ pub fn route<P: Packet, A: Family>(pkt: P, proto: u32, src: A, dst: A, length: u
 
 /// Rewrites and sends by the row's cached route: the common case of an established flow.
 #[inline(always)]
-pub fn by_cache<P: Packet, A: reject::Reject>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> Outcome {
+pub fn by_cache<P: Packet, A: reject::Reject + Dispatch>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> Outcome {
     if p.ttl <= 1 {
         return reject::ttl_exceeded(pkt, p);
     }
@@ -50,7 +49,7 @@ pub fn by_cache<P: Packet, A: reject::Reject>(pkt: P, p: &Parsed<A>, row: &Flow<
     if pkt.len() > ALWAYS_FITS && pkt.exceeds_mtu(egress.ifindex, &mut mtu) {
         return reject::too_big(pkt, p, mtu);
     }
-    if !rewrite(pkt, p, row, 1) || !set_macs(pkt, &egress) {
+    if !dsr::write(pkt, p, row) || !set_macs(pkt, &egress) {
         return Outcome::Drop(Reason::RewriteFailed);
     }
     if pkt.send(egress.ifindex) { Outcome::Redirected } else { Outcome::Drop(Reason::NoRoute) }
@@ -61,7 +60,7 @@ pub fn by_cache<P: Packet, A: reject::Reject>(pkt: P, p: &Parsed<A>, row: &Flow<
 /// The kernel's neighbour code sends it, not our copy of the MAC: that keeps the neighbour entry alive and finds out
 /// when a next hop has moved. Flows come here once a second, and whenever a neighbour is not resolved yet.
 #[inline(always)]
-pub fn by_fib<P: Packet, A: reject::Reject + Info>(
+pub fn by_fib<P: Packet, A: reject::Reject + Dispatch>(
     pkt: P,
     p: &Parsed<A>,
     row: &Flow<A>,

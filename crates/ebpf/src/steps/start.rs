@@ -4,11 +4,11 @@ use crate::family::Family;
 use crate::maps::DEVICES;
 use crate::outcome::Outcome;
 use crate::packet::{Fib, Packet};
-use crate::steps::dsr::info::Info;
+use crate::steps::dsr::Dispatch;
 use crate::steps::parse::{Parse, Parsed};
 use crate::steps::reserve::{Refused, Wanted, reserve};
 use crate::steps::rewrite::rewrite;
-use crate::steps::{admit, affinity, dsr, forward, reject};
+use crate::steps::{admit, affinity, dsr, forward, pick, reject};
 use shunt_common::{Frontend, FrontendKey, Reason, Scope, flow_flag, frontend_flag};
 
 /// The row of the frontend that a packet is sent to.
@@ -19,14 +19,16 @@ pub fn frontend<A: Family>(p: &Parsed<A>) -> Option<&'static Frontend> {
     Some(unsafe { &*row })
 }
 
-/// Picks a backend, remembers the flow, rewrites and forwards. `flags` mark the flow's rows ([`flow_flag`]).
+/// Picks a backend, remembers the flow, rewrites and forwards. `flags` mark the flow's rows ([`flow_flag`]). `carried`, when
+/// not zero, is the backend that another node has picked.
 #[inline(always)]
-pub fn start<P: Packet, A: Parse + reject::Reject + Info>(
+pub fn start<P: Packet, A: Parse + reject::Reject + Dispatch>(
     pkt: P,
     p: &Parsed<A>,
     frontend: &Frontend,
     scope: Scope,
     flags: u16,
+    carried: u32,
 ) -> Outcome {
     // Packets that name a loopback address have no business here, whatever listens on it.
     if frontend.flags & frontend_flag::HOST_ONLY != 0 {
@@ -39,7 +41,11 @@ pub fn start<P: Packet, A: Parse + reject::Reject + Info>(
         return Outcome::Drop(Reason::SourceRange);
     }
     let pool = frontend.pool(scope);
-    let picked = match affinity::choose::<A>(frontend, pool, p.key.src.words(), A::CLIENT.0) {
+    let choice = match carried {
+        0 => affinity::choose::<A>(frontend, pool, p.key.src.words(), A::CLIENT.0),
+        id => pick::by_id(id),
+    };
+    let picked = match choice {
         Ok(picked) => picked,
         Err(Reason::NoBackend) if frontend.flags & drops(scope) != 0 => {
             return Outcome::Drop(Reason::NoLocalBackend);

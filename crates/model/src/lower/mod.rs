@@ -155,7 +155,9 @@ impl Group {
         let endpoints = pools::endpoints(port, self.family, slices, here);
         if pools::any_hinted(&endpoints) {
             // What this node may pick is then not what the backend's node may.
-            self.give_up_dsr("its endpoints have topology hints, by which each node chooses among other backends");
+            self.give_up_dsr(
+                "its endpoints have topology hints, by which each node chooses among other backends",
+            );
         }
         for (reach, _) in used.into_iter().filter(|(_, used)| *used) {
             self.pools[reach as usize] = pools::pool(&endpoints, reach);

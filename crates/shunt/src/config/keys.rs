@@ -171,9 +171,9 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "loadBalancer.dsrDispatch",
-        Kind::OneOf(&["opt"], &["ipip", "geneve"]),
+        Kind::OneOf(&["opt", "ipip"], &["geneve"]),
         "opt",
-        "How DSR tells the frontend's address.",
+        "How DSR tells a backend's node the service's address: in an option of the IP header (opt), or by carrying the client's whole packet in another (ipip). The same on all nodes.",
     ),
     key(
         "loadBalancer.serviceTopology",

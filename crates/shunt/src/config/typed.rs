@@ -73,6 +73,10 @@ impl Config {
         settings.sizes = Sizes::new(rows("bpf.lbMapMax"), rows("bpf.ctTcpMax"));
         settings.sizes.affinity = rows("bpf.lbAffinityMapMax");
         settings.sizes.source_ranges = rows("bpf.lbSourceRangeMapMax");
+        let dispatch = match r.text("loadBalancer.dsrDispatch") {
+            "ipip" => feature::DSR_IPIP,
+            _ => feature::DSR_OPT,
+        };
         settings.features = [
             ("ipv4.enabled", feature::IPV4),
             ("ipv6.enabled", feature::IPV6),
@@ -82,7 +86,7 @@ impl Config {
         .into_iter()
         .filter(|(path, _)| r.bool(path))
         // Any service may ask for DSR by its annotation, so every node can take part in it.
-        .fold(feature::DSR_OPT, |bits, (_, bit)| bits | bit);
+        .fold(dispatch, |bits, (_, bit)| bits | bit);
         settings.lifetimes = Lifetimes {
             tcp_established: r.duration("flows.tcpEstablishedTimeout"),
             tcp_syn: r.duration("flows.tcpSynTimeout"),

@@ -7,9 +7,10 @@
 use crate::config;
 use crate::headers::ETH_LEN;
 use crate::maps::Scratch;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, count};
 use crate::packet::Packet;
 use crate::steps::dsr::info::Info;
+use crate::steps::dsr::wrap::{self, Wrap};
 use crate::steps::known::{self, Entered};
 use crate::steps::parse::{Parse, Parsed};
 use crate::steps::pick::slot_id;
@@ -17,8 +18,8 @@ use crate::steps::{admit, jiffies, ring, vip};
 use aya_ebpf::helpers::generated::bpf_loop;
 use core::ffi::c_void;
 use shunt_common::{
-    Egress, Flow, Frontend, FrontendKey, PortBe, Reason, Scope, csum, feature, flow_flag, frontend_flag,
-    seen, tcp,
+    Direction, Egress, Flow, Frontend, FrontendKey, PortBe, Reason, Scope, csum, feature, flow_flag,
+    frontend_flag, seen, tcp,
 };
 
 /// Whether a packet may carry information: its transport header begins later than it need. Every other packet is told at
@@ -28,12 +29,45 @@ pub fn may_inform<A: Info>(p: &Parsed<A>) -> bool {
     config::has(feature::DSR_OPT) && p.l4 != ETH_LEN + A::HEADER
 }
 
+/// Whether a packet carries another, which takes no more than a look at its header.
+#[inline(always)]
+pub fn may_carry<P: Packet, A: Wrap>(pkt: P) -> bool {
+    config::has(feature::DSR_IPIP) && A::is_wrapped(pkt)
+}
+
+/// Takes the outer header off a packet that carries a client's to a backend here: the backend's id. Zero when it is none of
+/// ours, and stays as it is.
+#[inline(never)]
+pub fn uncover<P: Packet, A: Info + Wrap>(pkt: P) -> u32 {
+    let Some(scratch) = A::scratch() else { return 0 };
+    // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
+    let key = unsafe { &mut (*scratch).reply };
+    let Some(pod) = A::peek(pkt, key) else { return 0 };
+    let id = match A::flow(key) {
+        // SAFETY: a value of the flow map; the kernel keeps it in place while the program runs.
+        Some(row) if unsafe { (*row).dst == pod && (*row).flags & (flow_flag::REPLY | flow_flag::DSR) == 0 } => unsafe {
+            (*row).backend
+        },
+        _ => match serving(key.proto as u8, key.dst, key.dport) {
+            Some(frontend) => local(frontend, pod, PortBe(0)),
+            None => return 0,
+        },
+    };
+    if id == 0 {
+        count(Reason::DsrRefused, Direction::Ingress, pkt.len());
+        return 0;
+    }
+    if wrap::unwrap::<P, A>(pkt) { id } else { 0 }
+}
+
 /// Takes the information off a packet and remembers what it says. `None` when it carries none.
 #[inline(always)]
 pub fn arrive<P: Packet, A: Parse + Info>(pkt: P, p: &Parsed<A>) -> Option<Outcome> {
     let (addr, port) = A::informed(pkt)?;
-    let Some(frontend) = serving(p, addr, port) else { return Some(Outcome::Left(Reason::DsrRefused)) };
-    let id = local(frontend, p);
+    let Some(frontend) = serving(p.key.proto as u8, addr, port) else {
+        return Some(Outcome::Left(Reason::DsrRefused));
+    };
+    let id = local(frontend, p.key.dst, p.key.dport);
     if id == 0 {
         return Some(Outcome::Left(Reason::DsrRefused));
     }
@@ -59,8 +93,7 @@ pub fn arrive<P: Packet, A: Parse + Info>(pkt: P, p: &Parsed<A>) -> Option<Outco
 /// The frontend that the information names: a row of its own, or else, since the client may have asked a node whose address
 /// is unknown here, the one that marks a NodePort.
 #[inline(always)]
-fn serving<A: Info>(p: &Parsed<A>, addr: A, port: PortBe) -> Option<&'static Frontend> {
-    let proto = p.key.proto as u8;
+pub fn serving<A: Info>(proto: u8, addr: A, port: PortBe) -> Option<&'static Frontend> {
     if !addr.is_possible() {
         return None;
     }
@@ -83,12 +116,12 @@ struct Search<A> {
     found: u32,
 }
 
-/// The id of the frontend's backend on this node that a packet is for; zero when there is none. Only packets that begin a
-/// flow here ask.
+/// The id of the frontend's backend on this node with an address and a port, any port when that is zero; zero when there is
+/// none. Only packets that begin a flow here ask.
 #[inline(always)]
-fn local<A: Info>(frontend: &Frontend, p: &Parsed<A>) -> u32 {
+fn local<A: Info>(frontend: &Frontend, addr: A, port: PortBe) -> u32 {
     let pool = frontend.pool(Scope::External);
-    let mut search = Search { addr: p.key.dst, port: p.key.dport, pad: 0, offset: pool.offset, found: 0 };
+    let mut search = Search { addr, port, pad: 0, offset: pool.offset, found: 0 };
     // SAFETY: the callback has the signature that bpf_loop wants, and the context outlives the call.
     unsafe {
         bpf_loop(pool.len, compare::<A> as *mut c_void, (&raw mut search).cast(), 0);
@@ -104,7 +137,7 @@ extern "C" fn compare<A: Info>(i: u32, search: *mut Search<A>) -> i64 {
     let Some(row) = A::backend(id) else { return 0 };
     // SAFETY: a row of an array map lives as long as the program.
     let row = unsafe { &*row };
-    if row.addr != search.addr || row.port != search.port {
+    if row.addr != search.addr || (search.port.0 != 0 && row.port != search.port) {
         return 0;
     }
     if row.state != 0 && row.is_local() {

@@ -64,8 +64,9 @@ const fn at<A: Family>() -> u32 {
     ETH_LEN + A::HEADER
 }
 
+/// What the packet's segments are, if it has any.
 #[inline(always)]
-fn segments<A>(p: &Parsed<A>) -> Segments {
+pub fn segments<A>(p: &Parsed<A>) -> Segments {
     if p.is_udp() { Segments::Datagrams } else { Segments::Stream }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod end;
 pub mod info;
+pub mod wrap;
 
 use crate::config;
 use crate::headers::{ETH_LEN, UdpHeader};
@@ -19,11 +20,16 @@ use crate::steps::rewrite::rewrite;
 use crate::steps::{forward, reject, start};
 use info::Info;
 use shunt_common::{Direction, Flow, Frontend, Reason, feature, flow_flag, frontend_flag, tcp};
+use wrap::Wrap;
+
+/// An address family whose packets can be dispatched, in each of the ways; which one it is, is set at load.
+pub trait Dispatch: Info + Wrap {}
+impl<A: Info + Wrap> Dispatch for A {}
 
 /// Whether a frontend's remote backends answer directly.
 #[inline(always)]
 pub fn serves(frontend: &Frontend) -> bool {
-    config::has(feature::DSR_OPT) && frontend.flags & frontend_flag::DSR != 0
+    config::has(feature::DSR_OPT | feature::DSR_IPIP) && frontend.flags & frontend_flag::DSR != 0
 }
 
 /// Whether a packet opens a connection whose later packets need not say what it was for. Nobody acknowledges a datagram,
@@ -35,15 +41,18 @@ fn opens<A>(p: &Parsed<A>) -> bool {
 
 /// Starts a flow to the remote backend in `scratch.wanted`. `None` when the client already talks to this backend from the
 /// same port, for another service: two such flows look the same to the backend's node, so this one must be told apart by
-/// another source, which is SNAT's business.
+/// another source, which is SNAT's business. `None` too when this node has no address to carry packets from.
 #[inline(always)]
-pub fn start<P: Packet, A: Parse + reject::Reject + Info>(
+pub fn start<P: Packet, A: Parse + reject::Reject + Dispatch>(
     pkt: P,
     p: &Parsed<A>,
     scratch: &mut Scratch<A>,
 ) -> Option<Outcome> {
+    if config::has(feature::DSR_IPIP) && A::node_addr() == A::ZERO {
+        return None;
+    }
     let backend = scratch.wanted.backend.addr;
-    let length = grown(pkt, p, A::INFO);
+    let length = grown(pkt, p, full::<A>());
     let code = forward::route(pkt, p.key.proto, p.key.src, backend, length, &mut scratch.fib);
     if !forward::is_routed(code) {
         return Some(Outcome::Drop(Reason::NoRoute));
@@ -65,8 +74,14 @@ pub fn start<P: Packet, A: Parse + reject::Reject + Info>(
 
 /// Bytes by which a packet of a row grows on its way to the backend's node.
 #[inline(always)]
-pub fn growth<A: Info>(p: &Parsed<A>, row: &Flow<A>) -> u32 {
-    if informs(p, row) { A::INFO } else { 0 }
+pub fn growth<A: Dispatch>(p: &Parsed<A>, row: &Flow<A>) -> u32 {
+    if informs(p, row) { full::<A>() } else { 0 }
+}
+
+/// Bytes by which a packet grows that is dispatched.
+#[inline(always)]
+fn full<A: Dispatch>() -> u32 {
+    if config::has(feature::DSR_IPIP) { A::HEADER } else { A::INFO }
 }
 
 /// Length from the IP header on, as it will be on the wire, of a packet that grows by so many bytes. Zero when it does not
@@ -81,17 +96,19 @@ pub fn grown<P: Packet, A>(pkt: P, p: &Parsed<A>, growth: u32) -> u32 {
     (if segment == 0 { pkt.len() } else { datagram }) - ETH_LEN + growth
 }
 
-/// Whether a packet of a row says what its client asked for.
+/// Whether a packet of a row says what its client asked for. A carried one always does: that is what is carried.
 #[inline(always)]
 fn informs<A>(p: &Parsed<A>, row: &Flow<A>) -> bool {
-    config::has(feature::DSR_OPT)
-        && row.flags & flow_flag::DSR != 0
-        && (row.flags & flow_flag::INFORM != 0 || opens(p))
+    let told = config::has(feature::DSR_OPT) && (row.flags & flow_flag::INFORM != 0 || opens(p));
+    row.flags & flow_flag::DSR != 0 && (told || config::has(feature::DSR_IPIP))
 }
 
 /// Gives a packet that is forwarded its row's tuple, takes a hop, and adds what the backend's node must know. `false` when
 /// the packet must be dropped, since it may be half written.
 #[inline(always)]
-pub fn write<P: Packet, A: Info>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> bool {
+pub fn write<P: Packet, A: Dispatch>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> bool {
+    if config::has(feature::DSR_IPIP) && row.flags & flow_flag::DSR != 0 {
+        return A::wrap(pkt, p, row.dst);
+    }
     rewrite(pkt, p, row, 1) && (!informs(p, row) || A::inform(pkt, p))
 }
