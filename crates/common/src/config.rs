@@ -48,4 +48,7 @@ pub mod feature {
     /// `loadBalancer.dsrDispatch: ipip`: the client's packet travels whole, inside another IP header. Not with
     /// [`DSR_OPT`].
     pub const DSR_IPIP: u32 = 1 << 17;
+    /// This node reaches remote backends by SNAT although services ask for DSR: its devices could not carry it. It takes
+    /// part in other nodes' all the same.
+    pub const DSR_BY_SNAT: u32 = 1 << 19;
 }

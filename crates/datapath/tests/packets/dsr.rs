@@ -3,8 +3,8 @@
 use crate::packet::{ACK, FIN, IcmpError, Kind, Packet, SYN, SYN_ACK};
 use crate::world::{BOTH, DROP, Family, NEXT, REDIRECT, REMOTE_NODE, World};
 use shunt_common::FrontendKind::{LoadBalancer, NodePort};
-use shunt_common::{Frontend, FrontendKind, Reason, flow_flag, frontend_flag};
-use shunt_datapath::Sizes;
+use shunt_common::{Frontend, FrontendKind, Reason, feature, flow_flag, frontend_flag};
+use shunt_datapath::{Settings, Sizes};
 use std::net::IpAddr;
 
 const TCP: u8 = 6;
@@ -142,6 +142,21 @@ fn without_the_flag_the_same_service_is_served_by_snat() {
         let mut w = World::new(f);
         w.service(LoadBalancer, (f.vip(), 80), TCP, (f.remote_pod(), 8080), false);
         assert_eq!(w.expect("tc_ingress", &ask(f, SYN), REDIRECT).src, f.node());
+    }
+}
+
+#[test]
+fn a_node_whose_network_cannot_carry_dsr_falls_back_to_snat_and_is_an_end_of_others_all_the_same() {
+    let features = Settings::new("", "").features | feature::DSR_BY_SNAT;
+    for f in BOTH {
+        let mut w = World::with_features(f, features);
+        let ids = [w.backend(f.remote_pod(), 8080, TCP, false), w.backend(f.local_pod(), 8080, TCP, true)];
+        serve(&mut w, LoadBalancer, (f.vip(), 80), TCP, &ids[..1], DSR);
+        serve(&mut w, NodePort, (f.node(), 30080), TCP, &ids[1..], DSR);
+        assert_eq!(w.expect("tc_ingress", &ask(f, SYN), REDIRECT).src, f.node());
+        let plain = onward(f, &Packet { sport: 41_000, ..ask(f, SYN) }, f.local_pod());
+        let got = w.raw("tc_ingress", &informed(&plain, (f.node(), 30080)));
+        assert_eq!((got.verdict, got.packet), (NEXT, plain.bytes()));
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the agent says of itself.
 
-use super::Agent;
+use super::{Agent, direct};
 use crate::server::api::{Attached, Counts, Failure, Source, Status, Sync};
 use shunt_model::NodeCondition;
 use std::collections::BTreeMap;
@@ -56,9 +56,14 @@ impl Agent {
             bpf_root: self.config.path("bpfRoot").unwrap_or_default(),
             settings: self.settings(),
             problems,
-            degraded: self.sockets.degraded().into_iter().collect(),
+            degraded: self.sockets.degraded().into_iter().chain(self.direct().degraded).collect(),
             errors,
         }
+    }
+
+    /// How direct server return fares, when anybody asks for it.
+    fn direct(&self) -> direct::Findings {
+        direct::look(&self.config, &self.classified, self.model.asks_for_dsr())
     }
 
     fn sync_state(&self) -> Sync {

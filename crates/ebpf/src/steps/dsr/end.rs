@@ -45,9 +45,9 @@ pub fn uncover<P: Packet, A: Info + Wrap>(pkt: P) -> u32 {
     let Some(pod) = A::peek(pkt, key) else { return 0 };
     let id = match A::flow(key) {
         // SAFETY: a value of the flow map; the kernel keeps it in place while the program runs.
-        Some(row) if unsafe { (*row).dst == pod && (*row).flags & (flow_flag::REPLY | flow_flag::DSR) == 0 } => unsafe {
-            (*row).backend
-        },
+        Some(row)
+            if unsafe { (*row).dst == pod && (*row).flags & (flow_flag::REPLY | flow_flag::DSR) == 0 } =>
+        unsafe { (*row).backend },
         _ => match serving(key.proto as u8, key.dst, key.dport) {
             Some(frontend) => local(frontend, pod, PortBe(0)),
             None => return 0,

@@ -29,7 +29,9 @@ impl<A: Info + Wrap> Dispatch for A {}
 /// Whether a frontend's remote backends answer directly.
 #[inline(always)]
 pub fn serves(frontend: &Frontend) -> bool {
-    config::has(feature::DSR_OPT | feature::DSR_IPIP) && frontend.flags & frontend_flag::DSR != 0
+    config::has(feature::DSR_OPT | feature::DSR_IPIP)
+        && !config::has(feature::DSR_BY_SNAT)
+        && frontend.flags & frontend_flag::DSR != 0
 }
 
 /// Whether a packet opens a connection whose later packets need not say what it was for. Nobody acknowledges a datagram,
