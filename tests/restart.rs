@@ -1,12 +1,11 @@
 //! Agents may die and come back: connections, streams and new connections do not notice.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use shunt_lab::cluster::{Lab, background, finish, repeat};
+use shunt_e2e::hold;
+use shunt_lab::cluster::{Lab, finish, repeat};
 use shunt_lab::demo::{apply_examples, cluster_ip};
-use shunt_lab::place::{Place, Process};
 use shunt_lab::probe::Held;
 use shunt_lab::topology::{Style, Topology};
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -74,22 +73,6 @@ fn survive(style: Style, connections: usize) {
         println!("{style}: the longest stall was {} ms", held.longest_stall);
         assert!(held.longest_stall < LONGEST_STALL, "{held:?}");
     }
-}
-
-/// Opens connections and some streams, and waits until they are up.
-fn hold(place: &Place, connections: usize, tcp: &[SocketAddr], udp: &[SocketAddr]) -> Process {
-    let mut args = vec!["hold".to_owned(), "--connections".into(), connections.to_string()];
-    args.extend(tcp.iter().flat_map(|addr| ["--tcp".to_owned(), addr.to_string()]));
-    args.extend(udp.iter().flat_map(|addr| ["--udp".to_owned(), addr.to_string()]));
-    let mut process = background(place, &args).unwrap();
-    // The probe says so when all are open; its buffered remainder is empty then.
-    let out = process.child().stdout.take().unwrap();
-    let mut out = BufReader::with_capacity(1, out);
-    let mut line = String::new();
-    out.read_line(&mut line).unwrap();
-    assert_eq!(line, "holding\n");
-    process.child().stdout = Some(out.into_inner());
-    process
 }
 
 /// The datapath goes on by itself: new connections are balanced too.

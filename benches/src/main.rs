@@ -14,6 +14,10 @@ mod rules;
 mod services;
 mod stats;
 
+#[path = "../../crates/datapath/tests/packets/coverage.rs"]
+#[allow(missing_docs, reason = "what the packet cases' own node notes; nothing here")]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "written for tests, where a panic is the report")]
+mod coverage;
 #[path = "../../crates/datapath/tests/packets/packet.rs"]
 #[allow(dead_code, missing_docs, reason = "the packet cases' own builders, used in part")]
 #[allow(clippy::unwrap_used, clippy::expect_used, reason = "written for tests, where a panic is the report")]

@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 use shunt_lab::agent::Agent;
-use shunt_lab::cluster::{Lab, http};
+use shunt_lab::cluster::{Lab, background, http};
 use shunt_lab::netexec::pattern;
-use shunt_lab::place::Place;
+use shunt_lab::place::{Place, Process};
 use shunt_lab::probe::Answer;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -83,4 +84,20 @@ pub fn long_answer_is_whole(place: &Place, addr: SocketAddr, bytes: usize, what:
         "{what}: first wrong byte and length, {} to {addr}",
         place.name
     );
+}
+
+/// Opens connections and some streams, and waits until they are up.
+pub fn hold(place: &Place, connections: usize, tcp: &[SocketAddr], udp: &[SocketAddr]) -> Process {
+    let mut args = vec!["hold".to_owned(), "--connections".into(), connections.to_string()];
+    args.extend(tcp.iter().flat_map(|addr| ["--tcp".to_owned(), addr.to_string()]));
+    args.extend(udp.iter().flat_map(|addr| ["--udp".to_owned(), addr.to_string()]));
+    let mut process = background(place, &args).expect("the probe runs");
+    // The probe says so when all are open; its buffered remainder is empty then.
+    let out = process.child().stdout.take().expect("the probe runs");
+    let mut out = BufReader::with_capacity(1, out);
+    let mut line = String::new();
+    out.read_line(&mut line).expect("the probe runs");
+    assert_eq!(line, "holding\n");
+    process.child().stdout = Some(out.into_inner());
+    process
 }

@@ -6,6 +6,7 @@ mod bench;
 mod binaries;
 mod btf;
 mod build_ebpf;
+mod coverage;
 mod demo;
 mod deny;
 mod kernels;
@@ -40,6 +41,7 @@ const VERBS: &[Verb] = &[
     ),
     ("bench", "builds, and measures every figure: packets, control, connect (or those named)", bench::main),
     ("build-ebpf", "makes the eBPF object that is committed; --check compares instead", build_ebpf::main),
+    ("coverage", "runs the packet cases and writes the page of what they cover", coverage::main),
     ("deny", "checks licences and sources of the dependencies", deny::main),
 ];
 

@@ -3,14 +3,14 @@
 //! Each step runs even when one before it failed, so that one run tells everything. The last line on standard output
 //! is `N passed, N failed`: tests, and steps that failed among the failures.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
 use crate::build_ebpf::{self, Checked};
 use crate::setup::{self, Purpose};
 use crate::tally::{self, Tally};
-use crate::{binaries, sh};
+use crate::{binaries, coverage, sh};
 
 /// The verb.
 pub fn main(args: &[String]) -> Result<()> {
@@ -33,14 +33,16 @@ pub fn main(args: &[String]) -> Result<()> {
         binaries::check(&shunt)?;
         Ok(shunt)
     });
-    if let Some(shunt) = &shunt {
-        run.tests("tests", &["--workspace"], shunt, None);
+    let notes = run.step("a place for the packet cases' notes", coverage::notes);
+    if let (Some(shunt), Some(notes)) = (&shunt, &notes) {
+        run.tests("tests", &["--workspace"], shunt, &[(coverage::FILE, notes)]);
+        run.step("page of what the packet cases cover", || coverage::check(notes));
         if let Some(Checked::Fresh(object)) = &checked {
             run.tests(
                 "packet cases on the fresh object",
                 &["--package", "shunt-datapath"],
                 shunt,
-                Some(object),
+                &[("SHUNT_BPF_OBJECT", object)],
             );
         }
     }
@@ -68,15 +70,13 @@ impl Run {
     }
 
     /// Runs `cargo test` on the release binaries that were just built, and adds up what it reports.
-    fn tests(&mut self, name: &str, packages: &[&str], shunt: &Path, object: Option<&Path>) {
+    fn tests(&mut self, name: &str, packages: &[&str], shunt: &Path, also: &[(&str, &PathBuf)]) {
         sh::say(format!("test: {name}"));
         let mut cargo = sh::cargo();
         cargo.args(["test", "--locked", "--no-fail-fast"]).args(packages);
         // `shunt-lab` lies beside it.
         cargo.env("SHUNT_BIN", shunt);
-        if let Some(object) = object {
-            cargo.env("SHUNT_BPF_OBJECT", object);
-        }
+        cargo.envs(also.iter().copied());
         match tally::run(&mut cargo) {
             Ok((tally, true)) => self.tally.add(&tally),
             Ok((tally, false)) => {

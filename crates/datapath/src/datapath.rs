@@ -33,8 +33,6 @@ pub struct Datapath {
 
 /// The first kernel with TCX.
 const TCX_SINCE: preflight::Release = (6, 6);
-/// The first kernel whose `bpf_l4_csum_replace` knows BPF_F_IPV6.
-const CSUM_IPV6_SINCE: preflight::Release = (6, 16);
 
 impl Datapath {
     /// Only the checks that [`Self::start`] begins with: what a node lacks is told before anything of it is touched.
@@ -59,7 +57,7 @@ impl Datapath {
         let pins = Pins::new(&settings.bpf_root);
         pins.create()?;
         let sizes = load::adopt_sizes(&pins, &settings.sizes, load::warn_of_size)?;
-        let config = load::config(settings, &sizes, netns_cookie()?, hz, release >= CSUM_IPV6_SINCE);
+        let config = load::config(settings, &sizes, netns_cookie()?, hz, preflight::features(release));
         let loaded = load::load(&config, &maps::specs(&sizes), Some(&pins))?;
         pin_programs(&loaded, &pins)?;
         socket::attach(&loaded, &pins, &settings.cgroup_root)?;

@@ -5,7 +5,7 @@ use crate::pins::Pins;
 use crate::{Error, MapSpec, Settings, Sizes, maps};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
-use shunt_common::{Config, Ip4, Ip6, feature};
+use shunt_common::{Config, Ip4, Ip6};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -45,19 +45,19 @@ impl Loaded {
     }
 }
 
-/// The read-only configuration that settings and facts of the node ask for.
+/// The read-only configuration that settings and facts of the node ask for; `kernel` has the [`shunt_common::feature`] bits
+/// of what the kernel can do.
 pub(crate) fn config(
     settings: &Settings,
     sizes: &Sizes,
     host_netns_cookie: u64,
     hz: u32,
-    csum_ipv6: bool,
+    kernel: u32,
 ) -> Config {
-    let csum = if csum_ipv6 { feature::CSUM_IPV6 } else { 0 };
     Config {
         host_netns_cookie,
         hz,
-        features: settings.features | csum,
+        features: settings.features | kernel,
         node4: Ip4::from(settings.node4.unwrap_or(Ipv4Addr::UNSPECIFIED)),
         node6: Ip6::from(settings.node6.unwrap_or(Ipv6Addr::UNSPECIFIED)),
         snat_min: *settings.snat_ports.start(),

@@ -1,6 +1,7 @@
 //! Checks before anything is touched: one clear message for what would otherwise fail deep inside.
 
 use crate::{Error, Settings};
+use shunt_common::feature;
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -11,6 +12,10 @@ pub(crate) type Release = (u32, u32);
 
 /// The oldest kernel whose helpers and verifier the programs are written for.
 const OLDEST: Release = (6, 1);
+/// The first kernel whose `bpf_fib_lookup` knows BPF_FIB_LOOKUP_SRC.
+const FIB_SOURCE_SINCE: Release = (6, 7);
+/// The first kernel whose `bpf_l4_csum_replace` knows BPF_F_IPV6.
+const CSUM_IPV6_SINCE: Release = (6, 16);
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
@@ -25,6 +30,17 @@ pub(crate) fn check(settings: &Settings) -> Result<Release, Error> {
     bpffs(&settings.bpf_root)?;
     cgroup2(&settings.cgroup_root)?;
     Ok(release)
+}
+
+/// What a kernel can do that others cannot, as bits of [`feature`].
+pub(crate) fn features(release: Release) -> u32 {
+    let since = |first, bit| if release >= first { bit } else { 0 };
+    since(FIB_SOURCE_SINCE, feature::FIB_SOURCE) | since(CSUM_IPV6_SINCE, feature::CSUM_IPV6)
+}
+
+/// The running kernel's [`features`].
+pub(crate) fn running() -> Result<u32, Error> {
+    Ok(features(oldest_release(read("/proc/sys/kernel/osrelease")?.trim())?))
 }
 
 fn read(path: &str) -> Result<String, Error> {
@@ -101,6 +117,13 @@ mod tests {
         assert_eq!(oldest_release("10.0+deb14").unwrap(), (10, 0));
         let error = oldest_release("5.15.0-91-generic").unwrap_err().to_string();
         assert!(error.contains("5.15.0-91-generic") && error.contains("6.1"), "{error}");
+    }
+
+    #[test]
+    fn what_a_kernel_can_do_goes_by_its_release() {
+        assert_eq!(features((6, 1)), 0);
+        assert_eq!(features((6, 12)), feature::FIB_SOURCE);
+        assert_eq!(features((7, 2)), feature::FIB_SOURCE | feature::CSUM_IPV6);
     }
 
     #[test]

@@ -22,8 +22,8 @@ pub struct Settings {
     pub node6: Option<Ipv6Addr>,
     /// Ports that SNAT may use, host order.
     pub snat_ports: RangeInclusive<u16>,
-    /// Bits of [`shunt_common::feature`] that the configuration asks for. [`feature::CSUM_IPV6`] is added by itself
-    /// where the kernel has it.
+    /// Bits of [`shunt_common::feature`] that the configuration asks for. What depends on the kernel
+    /// ([`feature::CSUM_IPV6`], [`feature::FIB_SOURCE`]) is added by itself.
     pub features: u32,
     /// How long silent flows are remembered.
     pub lifetimes: Lifetimes,

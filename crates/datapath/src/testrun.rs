@@ -3,7 +3,8 @@
 use crate::load::{self, Loaded};
 use crate::mapped::Arrays;
 use crate::{
-    Clock, Error, Expirer, KernelStore, Lifetimes, Settings, Sizes, Sockets, Table, clock, maps, sys,
+    Clock, Error, Expirer, KernelStore, Lifetimes, Settings, Sizes, Sockets, Table, clock, maps, preflight,
+    sys,
 };
 use aya::Pod;
 use shunt_common::maps::{
@@ -61,9 +62,18 @@ impl TestRun {
         Ok(Self { loaded, arrays, hz })
     }
 
-    /// The configuration that an agent with these settings would load, but for the network namespace's cookie.
+    /// The configuration that an agent with these settings would load, but for the network namespace's cookie and for what
+    /// depends on the kernel ([`Self::kernel_features`]).
     pub fn config(settings: &Settings) -> Config {
-        load::config(settings, &settings.sizes, 0, 0, false)
+        load::config(settings, &settings.sizes, 0, 0, 0)
+    }
+
+    /// The [`shunt_common::feature`] bits of what the running kernel can do.
+    ///
+    /// # Errors
+    /// When the kernel does not tell its release, or it is too old.
+    pub fn kernel_features() -> Result<u32, Error> {
+        preflight::running()
     }
 
     /// Runs a tc program `repeat` times on a packet that came in on (or is about to leave by) an interface of this

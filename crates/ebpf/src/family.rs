@@ -37,6 +37,8 @@ pub trait Family: Addr {
 
     /// From up to four words, as in `struct bpf_fib_lookup`.
     fn to_words(self) -> [u32; 4];
+    /// Back from [`Self::to_words`].
+    fn from_words(words: &[u32; 4]) -> Self;
     /// The row of a frontend.
     fn frontend(key: &FrontendKey<Self>) -> Option<*const Frontend>;
     /// The row of a backend id.
@@ -146,6 +148,10 @@ impl Family for Ip4 {
         [self.0[0], 0, 0, 0]
     }
     #[inline(always)]
+    fn from_words(words: &[u32; 4]) -> Self {
+        Self([words[0]])
+    }
+    #[inline(always)]
     fn device_addr(device: &Device) -> Self {
         device.addr4
     }
@@ -190,6 +196,10 @@ impl Family for Ip6 {
     #[inline(always)]
     fn to_words(self) -> [u32; 4] {
         self.0
+    }
+    #[inline(always)]
+    fn from_words(words: &[u32; 4]) -> Self {
+        Self(*words)
     }
     #[inline(always)]
     fn device_addr(device: &Device) -> Self {

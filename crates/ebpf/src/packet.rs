@@ -59,8 +59,8 @@ pub trait Packet: Copy {
     fn resize(self, len: u32) -> bool;
     /// Whether the packet, or each of its segments, is too long for a device.
     fn exceeds_mtu(self, ifindex: u32, mtu: &mut u32) -> bool;
-    /// Asks the FIB; returns the kernel's BPF_FIB_LKUP_RET_* code or a negative error.
-    fn fib(self, params: &mut Fib) -> i64;
+    /// Asks the FIB with a set of `FIB_*` flags; returns the kernel's BPF_FIB_LKUP_RET_* code or a negative error.
+    fn fib(self, params: &mut Fib, flags: u32) -> i64;
     /// Sends it out of a device as it is. Last step: the packet is gone.
     fn send(self, ifindex: u32) -> bool;
     /// Sends it out of a device to a next hop that the kernel resolves. Last step: the packet is gone.
@@ -98,6 +98,7 @@ pub struct Fib {
     pub mtu: u16,
     pub ifindex: u32,
     pub tos: u32,
+    /// In: source, or zero. Out, with [`FIB_SOURCE`]: the source that the route asks for.
     pub src: [u32; 4],
     /// In: destination. Out: next hop.
     pub dst: [u32; 4],
@@ -107,6 +108,9 @@ pub struct Fib {
 }
 
 const _: () = assert!(size_of::<Fib>() == 64);
+
+/// `BPF_FIB_LOOKUP_SRC` (6.7): tell the source address that the route asks for, too.
+pub const FIB_SOURCE: u32 = 1 << 4;
 
 /// `BPF_MTU_CHK_SEGS`: look at the segments of a packet that the device will cut.
 const MTU_SEGMENTS: u64 = 1;
@@ -272,9 +276,9 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
-    fn fib(self, params: &mut Fib) -> i64 {
+    fn fib(self, params: &mut Fib, flags: u32) -> i64 {
         // SAFETY: `Fib` has the layout of struct bpf_fib_lookup.
-        unsafe { bpf_fib_lookup(self.0.cast(), (&raw mut *params).cast(), size_of::<Fib>() as i32, 0) }
+        unsafe { bpf_fib_lookup(self.0.cast(), (&raw mut *params).cast(), size_of::<Fib>() as i32, flags) }
     }
 
     #[inline(always)]

@@ -4,10 +4,12 @@
 //! at the verdict and the packet: every header and every checksum.
 #![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
+mod coverage;
 mod dsr;
 mod dsr_ipip;
 mod flows;
 mod local_socket;
+mod multihomed;
 mod no_backend;
 mod packet;
 mod pods;

@@ -1,6 +1,7 @@
 //! The field's SNAT suite: a load balancer node between an outside client and a backend. The numbers are the cases of
 //! the suite that Cilium runs for the same feature.
 
+use crate::coverage;
 use crate::packet::{ACK, Kind, Packet, SYN, SYN_ACK};
 use crate::world::{BOTH, Family, NEXT, REDIRECT, REMOTE_NODE, ROUTER, World};
 use shunt_common::FrontendKind::{LoadBalancer, NodePort};
@@ -65,6 +66,7 @@ fn case_04_the_reply_leaves_by_whatever_device_the_node_routes_it_to() {
         let frame = seen.reply(SYN_ACK).bytes();
         // SAFETY: a NUL-terminated name.
         let other = unsafe { libc::if_nametoindex(c"wire0".as_ptr()) };
+        coverage::ran(f, "tc_egress");
         let outcome = w.run.run("tc_egress", &frame, other, 1).unwrap();
         assert_eq!((outcome.verdict, Packet::read(&outcome.packet)), (NEXT, syn(f).reply(SYN_ACK)));
     }

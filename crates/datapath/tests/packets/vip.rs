@@ -53,14 +53,14 @@ fn what_goes_to_a_service_cidr_s_address_that_no_service_has_is_dropped() {
     for f in BOTH {
         let (free, beyond) = match f {
             Family::V4 => ("10.96.7.7", "10.97.0.1"),
-            Family::V6 => ("fd00:10:96::77", "fd00:10:97::1"),
+            Family::V6 => ("fd00:96::77", "fd00:97::1"),
         };
         let (free, beyond): (IpAddr, IpAddr) = (free.parse().unwrap(), beyond.parse().unwrap());
         let mut w = vip(f, false);
         w.service(FrontendKind::ClusterIp, (f.cluster_ip(), 80), TCP, (f.remote_pod(), 8080), false);
         let syn = Packet::new((f.client(), 40_000), (free, 80), SYN);
         assert_eq!(w.expect("tc_egress", &syn, NEXT), syn, "no range is known");
-        w.service_cidrs(&["10.96.0.0/16", "192.0.2.0/24", "fd00:10:96::/112"]);
+        w.service_cidrs(&["10.96.0.0/16", "192.0.2.0/24", "fd00:96::/112"]);
         assert_eq!(w.hook("tc_egress", &syn).verdict, DROP);
         assert_eq!(w.hook("tc_egress", &Packet { kind: Kind::Udp, ..syn }).verdict, DROP);
         assert_eq!(w.raw("tc_egress", &ping(f.client(), free)).verdict, DROP);

@@ -1,5 +1,6 @@
 //! The node that the packets meet: a network namespace with a device, routes and neighbours, and the maps.
 
+use crate::coverage;
 use crate::packet::Packet;
 use shunt_common::{
     Addr, Backend, BackendState, Device, Flow, FlowKey, Frontend, FrontendKey, FrontendKind, Ip4, Ip6, Pool,
@@ -123,7 +124,9 @@ impl World {
         assert!(ip.wait().expect("ip ends").success(), "ip -batch");
         // SAFETY: a NUL-terminated name.
         let eth0 = unsafe { libc::if_nametoindex(c"eth0".as_ptr()) };
-        let run = TestRun::load(&TestRun::config(&settings), &settings.sizes).expect("the programs load");
+        let mut config = TestRun::config(&settings);
+        config.features |= TestRun::kernel_features().expect("a kernel that is new enough");
+        let run = TestRun::load(&config, &settings.sizes).expect("the programs load");
         let device = Device {
             addr4: Ip4::from(Ipv4Addr::new(10, 0, 0, 1)),
             addr6: Ip6::from("fd00::1".parse::<Ipv6Addr>().expect("an address")),
@@ -210,6 +213,7 @@ impl World {
 
     /// Runs a hook on a frame.
     pub fn raw(&self, program: &str, frame: &[u8]) -> Outcome {
+        coverage::ran(self.family, program);
         self.run.run(program, frame, self.eth0, 1).expect("the program runs")
     }
 

@@ -3,11 +3,11 @@
 use crate::config;
 use crate::family::Family;
 use crate::outcome::Outcome;
-use crate::packet::{Fib, Packet};
+use crate::packet::{FIB_SOURCE, Fib, Packet};
 use crate::steps::dsr::Dispatch;
 use crate::steps::parse::Parsed;
 use crate::steps::{dsr, reject};
-use shunt_common::{Egress, Flow, Reason};
+use shunt_common::{Egress, Flow, Reason, feature};
 
 /// Codes of `bpf_fib_lookup` (include/uapi/linux/bpf.h).
 const FIB_SUCCESS: i64 = 0;
@@ -17,16 +17,39 @@ const FIB_FRAG_NEEDED: i64 = 8;
 /// Packets no longer than this fit every link that IPv6 runs on (RFC 8200 5), so their MTU need not be asked for.
 pub const ALWAYS_FITS: u32 = 1280;
 
-/// Asks the FIB where a packet from `src` (zero: any of ours) to `dst` goes; the answer is left in `fib`. Nodes with several
-/// uplinks route by source. `length` is as in `struct bpf_fib_lookup`: zero lets the kernel look at the packet.
+/// Asks the FIB where a packet from `src` to `dst` goes; the answer is left in `fib`. Nodes with several uplinks route by
+/// source. `length` is as in `struct bpf_fib_lookup`: zero lets the kernel look at the packet.
 #[inline(always)]
 pub fn route<P: Packet, A: Family>(pkt: P, proto: u32, src: A, dst: A, length: u32, fib: &mut Fib) -> i64 {
-    *fib = Fib {
+    *fib = question(pkt, proto, src, dst);
+    fib.mtu = length as u16;
+    pkt.fib(fib, 0)
+}
+
+/// Asks the FIB where a packet of ours to `dst` goes, and from which address: that is left in `fib` where the kernel and
+/// the route tell it, and zero otherwise.
+#[inline(always)]
+pub fn route_from_here<P: Packet, A: Family>(pkt: P, proto: u32, dst: A, fib: &mut Fib) -> i64 {
+    *fib = question(pkt, proto, A::ZERO, dst);
+    if config::has(feature::FIB_SOURCE) {
+        let code = pkt.fib(fib, FIB_SOURCE);
+        if is_routed(code) {
+            return code;
+        }
+        // Perhaps only for want of an address that suits the route.
+        *fib = question(pkt, proto, A::ZERO, dst);
+    }
+    pkt.fib(fib, 0)
+}
+
+#[inline(always)]
+fn question<P: Packet, A: Family>(pkt: P, proto: u32, src: A, dst: A) -> Fib {
+    Fib {
         family: A::AF,
         l4_proto: proto as u8,
         sport: 0,
         dport: 0,
-        mtu: length as u16,
+        mtu: 0,
         ifindex: pkt.ifindex(),
         tos: 0,
         src: src.to_words(),
@@ -34,8 +57,7 @@ pub fn route<P: Packet, A: Family>(pkt: P, proto: u32, src: A, dst: A, length: u
         tbid: 0,
         smac: [0; 6],
         dmac: [0; 6],
-    };
-    pkt.fib(fib)
+    }
 }
 
 /// Rewrites and sends by the row's cached route: the common case of an established flow.

@@ -79,7 +79,7 @@ pub fn start<P: Packet, A: Parse + reject::Reject + Dispatch>(
     {
         return outcome;
     }
-    let code = forward::route(pkt, p.key.proto, A::ZERO, picked.backend.addr, 0, &mut scratch.fib);
+    let code = forward::route_from_here(pkt, p.key.proto, picked.backend.addr, &mut scratch.fib);
     scratch.wanted.src = snat_source::<A>(&scratch.fib);
     if !forward::is_routed(code) || scratch.wanted.src == A::ZERO {
         return Outcome::Drop(Reason::NoRoute);
@@ -110,9 +110,14 @@ pub fn turn_round<P: Packet>(pkt: P, rewritten: bool) -> Outcome {
     }
 }
 
-/// The address of the device that a route leaves by, or else the node's: replies come back the same way.
+/// The source that the route asks for, or else the address of the device that it leaves by, or else the node's: replies
+/// come back the same way.
 #[inline(always)]
 fn snat_source<A: Family>(fib: &Fib) -> A {
+    let asked = A::from_words(&fib.src);
+    if asked != A::ZERO {
+        return asked;
+    }
     if let Some(device) = DEVICES.get_ptr(fib.ifindex) {
         // SAFETY: a value of the device map; the kernel keeps it in place while the program runs.
         let addr = A::device_addr(unsafe { &*device });
