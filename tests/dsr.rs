@@ -61,6 +61,22 @@ fn all(style: Style) {
             );
         }
     }
+    a_narrow_device_means_snat_and_is_named(&mut lab);
+}
+
+/// It carries IPv6's smallest packet, but not with what DSR adds.
+fn a_narrow_device_means_snat_and_is_named(lab: &mut Lab) {
+    lab.nodes[0].host.netns.ip(&["link set eth0 mtu 1290".into()]).unwrap();
+    restart(lab, "dsr", "opt");
+    let answer = eventually_answers(&lab.client, node_port(lab, 0, 30_082, false));
+    assert!(answer.starts_with("pod2-1 ") && answer != format!("pod2-1 {}", client(false)), "{answer}");
+    let degraded = ask(&lab.nodes[0].agent, "status")["degraded"].to_string();
+    assert!(degraded.contains("device eth0 has an MTU of 1290") && degraded.contains("SNAT"), "{degraded}");
+    assert_eq!(ask(&lab.nodes[1].agent, "status")["degraded"], json!([]), "the other node goes on");
+    assert_eq!(
+        eventually_answers(&lab.client, node_port(lab, 1, 30_081, false)),
+        format!("pod1-1 {}", client(false))
+    );
 }
 
 fn restart(lab: &mut Lab, mode: &str, dispatch: &str) {

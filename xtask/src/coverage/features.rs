@@ -18,8 +18,7 @@ impl Feature {
     }
 }
 
-const OUTSIDE: &str =
-    "only clients outside are served by SNAT or DSR; a pod's packets are routed to the backend with its own address";
+const OUTSIDE: &str = "only clients outside are served by SNAT or DSR; a pod's packets are routed to the backend with its own address";
 const NO_START: &str =
     "a flow begins where its first packet comes in; this hook sees it later, or only its replies";
 const ANSWERED: &str = "a packet is answered where it comes in";

@@ -139,8 +139,13 @@ where
         if flow.flags & flow_flag::LOCAL_SOCKET != 0 {
             return false;
         }
-        let (addr, port): (A, PortBe) =
-            if flow.flags & flow_flag::REPLY != 0 { (key.src, key.sport) } else { (flow.dst, flow.dport) };
+        let (addr, port): (A, PortBe) = if flow.flags & flow_flag::REPLY != 0 {
+            (key.src, key.sport)
+        } else if flow.flags & flow_flag::DSR_END != 0 {
+            (key.dst, key.dport)
+        } else {
+            (flow.dst, flow.dport)
+        };
         let row = <Backend<A> as rows::Row>::read(&self.backends, flow.backend);
         row.is_none_or(|b| b.state == 0 || b.addr != addr || b.port != port)
     }

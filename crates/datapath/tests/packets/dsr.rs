@@ -4,7 +4,7 @@ use crate::packet::{ACK, FIN, IcmpError, Kind, Packet, SYN, SYN_ACK};
 use crate::world::{BOTH, DROP, Family, NEXT, REDIRECT, REMOTE_NODE, World};
 use shunt_common::FrontendKind::{LoadBalancer, NodePort};
 use shunt_common::{Frontend, FrontendKind, Reason, feature, flow_flag, frontend_flag};
-use shunt_datapath::{Settings, Sizes};
+use shunt_datapath::{Lifetimes, Settings, Sizes};
 use std::net::IpAddr;
 
 const TCP: u8 = 6;
@@ -394,5 +394,29 @@ fn an_option_of_somebody_else_s_is_none_of_ours() {
         let got = w.raw("tc_ingress", &frame);
         assert_eq!((got.verdict, got.packet, w.rows()), (NEXT, frame, 0));
         assert_eq!(w.counted(Reason::DsrRefused), 0);
+    }
+}
+
+#[test]
+fn expiry_keeps_both_ends_of_a_living_flow_and_ends_datagrams_to_a_backend_that_is_gone() {
+    for f in BOTH {
+        for (local, pod) in [(false, f.remote_pod()), (true, f.local_pod())] {
+            let w = if local { end(f) } else { balancer(f) };
+            for kind in [SYN, Kind::Udp] {
+                match local {
+                    true => {
+                        let plain = onward(f, &ask(f, kind), pod);
+                        assert_eq!(w.raw("tc_ingress", &informed(&plain, (f.vip(), 80))).verdict, NEXT);
+                    }
+                    false => drop(redirected(&w, &ask(f, kind))),
+                }
+            }
+            let pass = || w.run.expirer(Lifetimes::default()).unwrap().pass().unwrap();
+            let step = pass();
+            assert_eq!((step.visited, step.expired, step.orphans, step.backend_gone), (4, 0, 0, 0));
+            w.put_backend(2, pod, 8080, UDP, local, 0);
+            assert_eq!(pass().backend_gone, 1, "the UDP flow");
+            assert_eq!(w.rows(), 2, "both its rows, and no others");
+        }
     }
 }

@@ -6,10 +6,11 @@ use shunt_model::NodeCondition;
 use std::collections::BTreeMap;
 
 /// Keys whose values `status` shows.
-const SHOWN: [&str; 9] = [
+const SHOWN: [&str; 10] = [
     "kubeProxyReplacement",
     "socketLB.enabled",
     "loadBalancer.mode",
+    "loadBalancer.dsrDispatch",
     "loadBalancer.algorithm",
     "loadBalancer.acceleration",
     "nodePort.enabled",
