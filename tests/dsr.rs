@@ -199,7 +199,9 @@ fn flows_are_listed(lab: &Lab, dispatch: &str, v6: bool) {
     let names = |node: usize, key: &str, direction: &str| -> Vec<String> {
         let rows = ask(&lab.nodes[node].agent, "bpf ct list global");
         let of = |row: &&Value| row[key] == to && row["direction"] == direction && row["protocol"] == "UDP";
-        let row = rows.as_array().unwrap().iter().find(of).unwrap_or_else(|| panic!("{key} {to}: {rows}"));
+        // The newest: those of the dispatch before live on for a while.
+        let newest = rows.as_array().unwrap().iter().filter(of).min_by_key(|row| row["idleSeconds"].as_u64());
+        let row = newest.unwrap_or_else(|| panic!("{key} {to}: {rows}"));
         row["flagNames"].as_array().unwrap().iter().map(|n| n.as_str().unwrap().into()).collect()
     };
     let asked = names(0, "destination", "OUT");

@@ -11,8 +11,7 @@ use std::fs;
 /// What a device says of itself.
 struct Facts {
     name: String,
-    /// Bytes of an IP packet; `None` when it went away meanwhile.
-    mtu: Option<u32>,
+    mtu: u32,
     /// Strict reverse path filtering (RFC 3704), for IPv4.
     strict: bool,
     default_route: bool,
@@ -36,13 +35,8 @@ pub(super) fn look(config: &Config, classified: &Classified, asked: bool) -> Fin
         let path = format!("/proc/sys/net/ipv4/conf/{device}/rp_filter");
         fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u8>().ok()).unwrap_or(0)
     };
-    let mtu = |device: &str| {
-        fs::read_to_string(format!("/sys/class/net/{device}/mtu"))
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-    };
     let facts = classified.devices.values().map(|d| Facts {
-        mtu: mtu(&d.name),
+        mtu: d.mtu,
         // The kernel takes the greater of the two; 1 is strict, 2 is loose.
         strict: sysctl("all").max(sysctl(&d.name)) == 1,
         default_route: d.default_route,
@@ -66,7 +60,8 @@ fn judge(dispatch: &str, v6: bool, facts: impl Iterator<Item = Facts>) -> Findin
     let least = if v6 { LEAST.1 + six } else { LEAST.0 + four };
     for device in facts {
         let name = &device.name;
-        if let Some(mtu) = device.mtu.filter(|mtu| *mtu < least) {
+        let mtu = device.mtu;
+        if mtu < least {
             found.by_snat = true;
             found.degraded.push(format!(
                 "device {name} has an MTU of {mtu}, and DSR by {dispatch} needs {least}: this node reaches remote backends by \
@@ -115,7 +110,7 @@ mod tests {
     use super::*;
 
     fn device(name: &str, mtu: u32, strict: bool, default_route: bool) -> Facts {
-        Facts { name: name.into(), mtu: Some(mtu), strict, default_route }
+        Facts { name: name.into(), mtu, strict, default_route }
     }
 
     #[test]

@@ -27,6 +27,7 @@ fn status() -> Status {
             addr6: Some("2001:db8::1".parse().unwrap()),
             ethernet: true,
             default_route: true,
+            mtu: 1500,
         }],
         pod_interfaces: vec!["lxc1".into()],
         node_port_addresses: vec!["192.0.2.1".parse().unwrap()],
