@@ -134,6 +134,8 @@ mod tests {
             ("nodePort.range", "32767-30000", "two ports"),
             ("loadBalancer.algorithm", "roundrobin", "random"),
             ("loadBalancer.mode", "annotation", "not in this version"),
+            ("loadBalancer.dsrDispatch", "geneve", "not in this version"),
+            ("loadBalancer.dsrDispatch", "gue", "opt, ipip"),
             ("nodePort.addresses", "10.0.0.0/33", "10.0.0.0/33"),
             ("flows.tcpSynTimeout", "60", "90s"),
             ("flows.tcpSynTimeout", "0s", "90s"),
