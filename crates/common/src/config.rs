@@ -45,4 +45,12 @@ pub mod feature {
     pub const OPT_OUT: u32 = 1 << 5;
     /// The kernel's `bpf_fib_lookup` tells the source address that a route asks for (BPF_FIB_LOOKUP_SRC, 6.7).
     pub const FIB_SOURCE: u32 = 1 << 16;
+    /// `loadBalancer.dsrDispatch: opt`: the service's address travels in an IPv4 option or an IPv6 destination option.
+    pub const DSR_OPT: u32 = 1 << 20;
+    /// `loadBalancer.dsrDispatch: ipip`: the client's packet travels whole, inside another IP header. Not with
+    /// [`DSR_OPT`].
+    pub const DSR_IPIP: u32 = 1 << 21;
+    /// This node reaches remote backends by SNAT although services ask for DSR: its devices could not carry it. It takes
+    /// part in other nodes' all the same.
+    pub const DSR_BY_SNAT: u32 = 1 << 23;
 }

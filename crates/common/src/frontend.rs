@@ -64,7 +64,7 @@ pub struct Frontend {
     pub kind: u8,
     /// How the pool's slots were filled: 0 random. Only for listings; the pick is the same.
     pub algorithm: u8,
-    /// Forwarding mode: 0 SNAT.
+    /// Forwarding mode: 0 SNAT, 1 DSR, 2 hybrid. Only for listings; programs look at [`frontend_flag::DSR`].
     pub mode: u8,
     /// Always zero.
     pub pad: u8,
@@ -114,6 +114,9 @@ pub mod frontend_flag {
     /// The row at port 0 and protocol 0 of a virtual address: ports that no service has are refused there, and ICMP echo
     /// is answered. No packet is balanced by it.
     pub const WILDCARD: u32 = 1 << 8;
+    /// Remote backends answer clients outside directly (DSR). A row that marks a NodePort has the bit and a pool too: the
+    /// node that a client asked may be another one, whose address this node does not know.
+    pub const DSR: u32 = 1 << 12;
 }
 
 /// What kind of address a frontend is; the numbers are part of the ABI.

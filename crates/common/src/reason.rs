@@ -34,7 +34,7 @@ macro_rules! reasons {
             /// Every reason, in order of number.
             pub const ALL: &'static [Reason] = &[$(Reason::$name,)+];
             /// Size of the `counters` map: every number times the two directions.
-            pub const COUNTERS: u32 = 64;
+            pub const COUNTERS: u32 = 128;
             /// Label in metrics.
             pub const fn label(self) -> &'static str { match self { $(Self::$name => $label,)+ } }
             /// Text for people; Cilium's where the meaning is the same.
@@ -102,6 +102,11 @@ reasons! {
     SocketUnknownPort = 26, true, "socket_unknown_port", "LB, sock cgroup: No service on this port";
     /// An address of a ServiceCIDR that no service has: dropped silently, as kube-proxy does.
     Unallocated = 27, true, "unallocated", "Address of a ServiceCIDR that no service has";
+    /// DSR information that names no frontend of ours with that backend: not believed, the packet is left as it is.
+    DsrRefused = 40, false, "dsr_refused", "DSR: information that names no service of this backend";
+    /// A client uses one port for two services with the same backend. The load balancing node forwards the second by SNAT;
+    /// where only the backend's node can see it, the packet is dropped and the client's next connection has another port.
+    DsrCollision = 41, false, "dsr_collision", "DSR: client port in use with the same backend";
 }
 
 impl Reason {

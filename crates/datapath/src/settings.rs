@@ -95,7 +95,7 @@ impl Settings {
             node4: None,
             node6: None,
             snat_ports: 32768..=65535,
-            features: feature::IPV4 | feature::IPV6 | feature::BIND_PROTECTION,
+            features: feature::IPV4 | feature::IPV6 | feature::BIND_PROTECTION | feature::DSR_OPT,
             lifetimes: Lifetimes::default(),
             force_clsact: false,
         }

@@ -30,4 +30,5 @@ pub use model::{
     NodeCondition, NodePortOptions, Options, Report, ServiceView, Status,
 };
 pub use problem::Problem;
+pub use snapshot::Mode;
 pub use store::MapStore;

@@ -10,7 +10,7 @@ use shunt_common::{Frontend, FrontendKind, Pool, Proto};
 use shunt_model::diff::{diff, surplus};
 use shunt_model::ledger::Entries;
 use shunt_model::lower::{Env, Front, Here, Wanted, lower, wanted};
-use shunt_model::snapshot::{NodeState, Slice, Spec, Words, Zone};
+use shunt_model::snapshot::{Mode, NodeState, Slice, Spec, Words, Zone};
 use shunt_model::store::{Actual, Family, FrontendRef, Op};
 use shunt_model::{AddressIndex, Options};
 
@@ -35,7 +35,13 @@ fn read(yaml: &str) -> Read {
 }
 
 fn here(read: &Read) -> Here<'_> {
-    Here { node: &read.node, zone: Zone::default(), topology: true, health_checks: [None; 2] }
+    Here {
+        node: &read.node,
+        zone: Zone::default(),
+        topology: true,
+        health_checks: [None; 2],
+        mode: Mode::Snat,
+    }
 }
 
 fn frontends(read: &Read, options: &Options) -> Vec<Wanted> {

@@ -193,7 +193,8 @@ fn forwarding_mode_and_algorithm_are_in_the_row_when_they_are_known() {
     for (annotations, want, acted_on) in [
         ("", (0, 0), true),
         ("service.cilium.io/forwarding-mode: snat, service.cilium.io/lb-algorithm: random", (0, 0), true),
-        ("shunt.io/forwarding-mode: dsr", (1, 0), false),
+        // A ClusterIP, which nobody outside reaches.
+        ("shunt.io/forwarding-mode: dsr", (0, 0), true),
         ("shunt.io/lb-algorithm: maglev", (0, 1), false),
     ] {
         let (row, problems) = row(annotations, "");
@@ -203,7 +204,7 @@ fn forwarding_mode_and_algorithm_are_in_the_row_when_they_are_known() {
     }
     let (unknown, problems) = row("shunt.io/forwarding-mode: carrier-pigeon", "");
     assert_eq!(unknown.mode, 0);
-    assert!(problems[0].contains("\"carrier-pigeon\" is unknown; use snat or dsr"), "{problems:?}");
+    assert!(problems[0].contains("\"carrier-pigeon\" is unknown; use snat, dsr or hybrid"), "{problems:?}");
 }
 
 #[test]

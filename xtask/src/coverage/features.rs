@@ -18,8 +18,7 @@ impl Feature {
     }
 }
 
-const OUTSIDE: &str =
-    "only clients outside are served by SNAT; a pod's packets are routed to the backend with its own address";
+const OUTSIDE: &str = "only clients outside are served by SNAT or DSR; a pod's packets are routed to the backend with its own address";
 const NO_START: &str =
     "a flow begins where its first packet comes in; this hook sees it later, or only its replies";
 const ANSWERED: &str = "a packet is answered where it comes in";
@@ -57,6 +56,16 @@ pub const FEATURES: &[Feature] = &[
             (&["tc_egress"], "both directions come in by a device and are sent on from there"),
             (&["pod_ingress", "pod_egress"], OUTSIDE),
         ],
+    },
+    Feature {
+        title: "remote backend by DSR, address in an option",
+        cases: &["dsr::"],
+        without: &[(&["pod_ingress", "pod_egress"], OUTSIDE)],
+    },
+    Feature {
+        title: "remote backend by DSR, packet in a packet",
+        cases: &["dsr_ipip::"],
+        without: &[(&["pod_ingress", "pod_egress"], OUTSIDE)],
     },
     Feature { title: "SNAT ports and the node's own sockets", cases: &["local_socket::"], without: &[] },
     Feature {

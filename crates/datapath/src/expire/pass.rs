@@ -119,11 +119,11 @@ where
         if !ended && !row.is_silent(now, rules) {
             return Ok(());
         }
-        let partner_key = flow.partner(key.proto);
+        let partner_key = flow.partner(key);
         let reading = Error::system(format!("reading map {}", self.flows.name()));
         let partner = self.flows.get(&partner_key).map_err(reading)?;
         // Its tuple may be another flow's by now, which is none of this row's business.
-        let partner = partner.filter(|p| p.partner(key.proto) == *key).map(|p| Row::new(key.proto, &p));
+        let partner = partner.filter(|p| p.partner(&partner_key) == *key).map(|p| Row::new(key.proto, &p));
         let verdict = judge::judge(&row, partner.as_ref(), now, rules);
         if verdict == Verdict::Orphan {
             step.orphans += u64::from(self.remove(key)?);
@@ -141,8 +141,13 @@ where
         if flow.flags & flow_flag::LOCAL_SOCKET != 0 {
             return false;
         }
-        let (addr, port): (A, PortBe) =
-            if flow.flags & flow_flag::REPLY != 0 { (key.src, key.sport) } else { (flow.dst, flow.dport) };
+        let (addr, port): (A, PortBe) = if flow.flags & flow_flag::REPLY != 0 {
+            (key.src, key.sport)
+        } else if flow.flags & flow_flag::DSR_END != 0 {
+            (key.dst, key.dport)
+        } else {
+            (flow.dst, flow.dport)
+        };
         let row = <Backend<A> as rows::Row>::read(&self.backends, flow.backend);
         row.is_none_or(|b| b.state == 0 || b.addr != addr || b.port != port)
     }

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
 mod coverage;
+mod dsr;
+mod dsr_ipip;
 mod flows;
 mod local_socket;
 mod multihomed;

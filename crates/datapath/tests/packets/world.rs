@@ -112,6 +112,11 @@ impl World {
         Self::start(family, settings)
     }
 
+    /// With other features of the programs.
+    pub fn with_features(family: Family, features: u32) -> Self {
+        Self::start(family, Settings { features, sizes: Sizes::new(1024, 4096), ..Self::settings() })
+    }
+
     fn start(family: Family, settings: Settings) -> Self {
         // SAFETY: no pointers; a new network namespace for this thread only.
         assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0, "a network namespace (is this root?)");

@@ -3,6 +3,7 @@
 use crate::hooks::by_family;
 use crate::outcome::{Outcome, tc_verdict};
 use crate::packet::Packet;
+use crate::steps::dsr::Dispatch;
 use crate::steps::known::Entered;
 use crate::steps::parse::{Parse, parse};
 use crate::steps::reject::Reject;
@@ -18,13 +19,13 @@ extern "C" fn pod_ingress(skb: *mut __sk_buff) -> i32 {
 }
 
 #[inline(never)]
-fn verdict<P: Packet, A: Parse + Reject>(pkt: P) -> i32 {
+fn verdict<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> i32 {
     tc_verdict(pkt, from_pod::<P, A>(pkt), Direction::Ingress)
 }
 
 /// parse -> known flow of this pod? -> frontend? -> start a flow. The node routes the rewritten packet.
 #[inline(always)]
-fn from_pod<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
+fn from_pod<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
     let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
     if p.is_icmp() {
         return vip::icmp(pkt, p, Scope::Internal);
@@ -50,7 +51,7 @@ fn from_pod<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
         }
     }
     match start::frontend(p) {
-        Some(frontend) => start::start(pkt, p, frontend, Scope::Internal, flow_flag::POD),
+        Some(frontend) => start::start(pkt, p, frontend, Scope::Internal, flow_flag::POD, 0),
         // Not to a service: a port that none has, or a clash with a flow of the same pod, may still concern us.
         None => vip::refuse(pkt, p, Scope::Internal)
             .or_else(|| local_socket::move_pod_aside(pkt, p))

@@ -32,8 +32,11 @@ fn egress<P: Packet, A: Parse>(pkt: P) -> Outcome {
         // A packet of no flow: a clash with a SNAT flow, or what should not leave.
         return local_socket::move_aside(pkt, p).unwrap_or_else(|| vip::leave(p.key.dst));
     };
-    // Rows that SNAT or a pod interface serves are rewritten there.
-    let reply_of_local = row.has(flow_flag::REPLY) && !row.has(flow_flag::SNAT) && !row.has(flow_flag::POD);
+    // Rows that SNAT or a pod interface serves are rewritten there; a DSR flow's replies where the backend is.
+    let reply_of_local = row.has(flow_flag::REPLY)
+        && !row.has(flow_flag::SNAT)
+        && !row.has(flow_flag::POD)
+        && !row.has(flow_flag::DSR);
     let moved_socket = row.has(flow_flag::LOCAL_SOCKET) && !row.has(flow_flag::REPLY);
     if !reply_of_local && !moved_socket {
         return Outcome::Pass;

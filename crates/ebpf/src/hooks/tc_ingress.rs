@@ -3,11 +3,13 @@
 use crate::hooks::by_family;
 use crate::outcome::{NEXT, Outcome, tc_verdict};
 use crate::packet::{Packet, Skb};
+use crate::steps::dsr::Dispatch;
+use crate::steps::dsr::end;
 use crate::steps::known::{Entered, Known};
 use crate::steps::parse::{Parse, Parsed, parse};
 use crate::steps::reject::Reject;
 use crate::steps::rewrite::rewrite;
-use crate::steps::{forward, known, local_socket, start, vip};
+use crate::steps::{dsr, forward, known, local_socket, start, vip};
 use aya_ebpf::bindings::__sk_buff;
 use shunt_common::{Direction, Ip4, Ip6, Reason, Scope, flow_flag, frontend_flag};
 
@@ -22,16 +24,28 @@ extern "C" fn tc_ingress(skb: *mut __sk_buff) -> i32 {
 }
 
 #[inline(never)]
-fn verdict<P: Packet, A: Parse + Reject>(pkt: P) -> i32 {
+fn verdict<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> i32 {
     tc_verdict(pkt, ingress::<P, A>(pkt), Direction::Ingress)
 }
 
 /// parse -> known flow? -> frontend? -> start a flow.
 #[inline(always)]
-fn ingress<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
+fn ingress<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
+    let mut carried = 0;
+    if end::may_carry::<P, A>(pkt) {
+        carried = end::uncover::<P, A>(pkt);
+        if carried == 0 {
+            return Outcome::Pass;
+        }
+    }
     let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
     if p.is_icmp() {
         return vip::icmp(pkt, p, Scope::External);
+    }
+    if end::may_inform(p)
+        && let Some(outcome) = end::arrive(pkt, p)
+    {
+        return outcome;
     }
     if let Some(row) = known::find(p) {
         // A local backend speaks to the outside at egress; a pod hears its service at the pod's own interface.
@@ -45,6 +59,12 @@ fn ingress<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
             Entered::Anew => {}
         }
     }
+    if carried != 0 {
+        let Some(frontend) = end::serving(p.key.proto as u8, p.key.dst, p.key.dport) else {
+            return Outcome::Drop(Reason::DsrRefused);
+        };
+        return start::start(pkt, p, frontend, Scope::External, 0, carried);
+    }
     let Some(frontend) = start::frontend(p) else {
         // Not to a service: a port that none has, or a clash with a flow of the same client, may still concern us.
         let outcome =
@@ -54,24 +74,32 @@ fn ingress<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
     if frontend.flags & frontend_flag::EXTERNAL == 0 {
         return Outcome::Left(Reason::ClusterIpFromOutside);
     }
-    start::start(pkt, p, frontend, Scope::External, 0)
+    start::start(pkt, p, frontend, Scope::External, 0, 0)
 }
 
 /// Rewrites a packet of a known flow and sends it on.
 #[inline(always)]
-fn go_on<P: Packet, A: Parse + Reject>(pkt: P, p: &Parsed<A>, known: &Known<A>) -> Outcome {
+fn go_on<P: Packet, A: Parse + Reject + Dispatch>(pkt: P, p: &Parsed<A>, known: &Known<A>) -> Outcome {
+    if known.has(flow_flag::DSR_END) {
+        // It is addressed to the backend already.
+        return Outcome::Stack;
+    }
     let forwards = known.has(flow_flag::FIB);
     if !forwards {
         let written = rewrite(pkt, p, known.get(), 0);
         return if written { Outcome::Stack } else { Outcome::Drop(Reason::RewriteFailed) };
     }
-    if known.get().egress.ifindex != 0 && !known.due {
+    // What grows may be too long for a way that its like took before.
+    let growth = dsr::growth(p, known.get());
+    let fits = growth == 0 || pkt.len() + growth <= forward::ALWAYS_FITS;
+    if known.get().egress.ifindex != 0 && !known.due && fits {
         return forward::by_cache(pkt, p, known.get());
     }
     let Some(scratch) = A::scratch() else { return Outcome::Drop(Reason::NoRoute) };
     // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
     let fib = unsafe { &mut (*scratch).fib };
-    let code = forward::route(pkt, p.key.proto, known.get().src, known.get().dst, fib);
+    let length = dsr::grown(pkt, p, growth);
+    let code = forward::route(pkt, p.key.proto, known.get().src, known.get().dst, length, fib);
     // SAFETY: a value of the flow map; at worst another CPU writes the answer it got at the same moment.
     unsafe { (*known.row).egress = forward::cacheable(code, fib) };
     forward::by_fib(pkt, p, known.get(), code, fib)

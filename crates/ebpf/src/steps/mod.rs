@@ -2,6 +2,7 @@
 
 pub mod admit;
 pub mod affinity;
+pub mod dsr;
 pub mod forward;
 pub mod known;
 pub mod local_socket;

@@ -4,10 +4,11 @@ use crate::family::Family;
 use crate::maps::DEVICES;
 use crate::outcome::Outcome;
 use crate::packet::{Fib, Packet};
+use crate::steps::dsr::Dispatch;
 use crate::steps::parse::{Parse, Parsed};
 use crate::steps::reserve::{Refused, Wanted, reserve};
 use crate::steps::rewrite::rewrite;
-use crate::steps::{admit, affinity, forward, reject};
+use crate::steps::{admit, affinity, dsr, forward, pick, reject};
 use shunt_common::{Frontend, FrontendKey, Reason, Scope, flow_flag, frontend_flag};
 
 /// The row of the frontend that a packet is sent to.
@@ -18,14 +19,16 @@ pub fn frontend<A: Family>(p: &Parsed<A>) -> Option<&'static Frontend> {
     Some(unsafe { &*row })
 }
 
-/// Picks a backend, remembers the flow, rewrites and forwards. `flags` mark the flow's rows ([`flow_flag`]).
+/// Picks a backend, remembers the flow, rewrites and forwards. `flags` mark the flow's rows ([`flow_flag`]). `carried`, when
+/// not zero, is the backend that another node has picked.
 #[inline(always)]
-pub fn start<P: Packet, A: Parse + reject::Reject>(
+pub fn start<P: Packet, A: Parse + reject::Reject + Dispatch>(
     pkt: P,
     p: &Parsed<A>,
     frontend: &Frontend,
     scope: Scope,
     flags: u16,
+    carried: u32,
 ) -> Outcome {
     // Packets that name a loopback address have no business here, whatever listens on it.
     if frontend.flags & frontend_flag::HOST_ONLY != 0 {
@@ -38,7 +41,11 @@ pub fn start<P: Packet, A: Parse + reject::Reject>(
         return Outcome::Drop(Reason::SourceRange);
     }
     let pool = frontend.pool(scope);
-    let picked = match affinity::choose::<A>(frontend, pool, p.key.src.words(), A::CLIENT.0) {
+    let choice = match carried {
+        0 => affinity::choose::<A>(frontend, pool, p.key.src.words(), A::CLIENT.0),
+        id => pick::by_id(id),
+    };
+    let picked = match choice {
         Ok(picked) => picked,
         Err(Reason::NoBackend) if frontend.flags & drops(scope) != 0 => {
             return Outcome::Drop(Reason::NoLocalBackend);
@@ -66,6 +73,11 @@ pub fn start<P: Packet, A: Parse + reject::Reject>(
             Ok(()) => Outcome::Drop(Reason::RewriteFailed),
             Err(refused) => refuse(refused),
         };
+    }
+    if dsr::serves(frontend)
+        && let Some(outcome) = dsr::start(pkt, p, scratch)
+    {
+        return outcome;
     }
     let code = forward::route_from_here(pkt, p.key.proto, picked.backend.addr, &mut scratch.fib);
     scratch.wanted.src = snat_source::<A>(&scratch.fib);
@@ -118,7 +130,7 @@ fn snat_source<A: Family>(fib: &Fib) -> A {
 
 /// A lost race is dropped too: the sender's next packet finds the flow that won.
 #[inline(always)]
-fn refuse(refused: Refused) -> Outcome {
+pub fn refuse(refused: Refused) -> Outcome {
     match refused {
         Refused::Race | Refused::Full => Outcome::Drop(Reason::FlowTableFull),
         Refused::Exhausted => Outcome::Drop(Reason::SnatExhausted),

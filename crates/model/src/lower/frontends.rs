@@ -37,6 +37,13 @@ impl Wanted {
         self.flags as u32 & frontend_flag::WILDCARD != 0
     }
 
+    /// Whether backends may answer clients of the row directly: those come from outside, and to other nodes' backends too.
+    #[must_use]
+    pub fn can_be_direct(&self) -> bool {
+        let outside = frontend_flag::EXTERNAL | frontend_flag::MARKER;
+        u32::from(self.flags) & outside != 0 && !self.is_wildcard() && self.kind != FrontendKind::HostPort
+    }
+
     /// Which endpoints each scope reaches, by [`shunt_common::Scope`].
     ///
     /// A ClusterIP follows `internalTrafficPolicy` in both scopes, as it does in kube-proxy. Any other address follows

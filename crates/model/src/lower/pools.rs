@@ -86,6 +86,11 @@ fn nearness(endpoints: &[Candidate]) -> impl Fn(&Candidate) -> bool + Copy {
     }
 }
 
+/// Whether any endpoint names for whom it is, so that nodes may differ in their pools.
+pub fn any_hinted(endpoints: &[Candidate]) -> bool {
+    endpoints.iter().any(|c| c.hinted != (Hinted::Nobody, Hinted::Nobody))
+}
+
 /// Whether a new flow could go anywhere at all, whatever the policy.
 pub fn any_usable(endpoints: &[Candidate]) -> bool {
     endpoints.iter().any(|c| c.state != BackendState::TerminatingNotServing)

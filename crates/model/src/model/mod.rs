@@ -25,7 +25,7 @@ use crate::Problem;
 use crate::claims::Claims;
 use crate::ledger::{Ledger, Usage};
 use crate::objects::Kind;
-use crate::snapshot::{NodeState, ServiceCidrs, ServiceName, Words};
+use crate::snapshot::{Mode, NodeState, ServiceCidrs, ServiceName, Words};
 use crate::store::{Actual, Capacity, Family, FrontendRef};
 use entry::Entry;
 use ipnet::IpNet;
@@ -42,6 +42,8 @@ pub struct Options {
     pub external_cluster_ip: bool,
     /// `loadBalancer.serviceTopology`: topology hints of endpoints count.
     pub service_topology: bool,
+    /// `loadBalancer.mode`.
+    pub mode: Mode,
     /// `bpf.lbSourceRangeAllTypes`: source ranges hold for NodePorts and external IPs too.
     pub source_ranges_for_all: bool,
     /// `hostPort.enabled`: serve the host ports of this node's pods.
@@ -79,6 +81,7 @@ impl Options {
             external_cluster_ip: false,
             // kube-proxy has it on, and no switch for it.
             service_topology: true,
+            mode: Mode::Snat,
             source_ranges_for_all: false,
             host_ports: false,
             health_check_vips: true,

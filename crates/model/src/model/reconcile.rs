@@ -148,11 +148,18 @@ impl Model {
             zone: self.words.known_zone(self.node.zone.as_deref()),
             topology: self.options.service_topology,
             health_checks,
+            mode: self.options.mode,
         };
         let groups = match &entry.spec {
             Some(spec) => lower(name, spec, slices, &here, &held),
             None => Vec::new(),
         };
+        if let Some(why) = groups.iter().find_map(|g| g.not_direct) {
+            let (object, name) = whose(name);
+            let what = format!("forwarding mode dsr: {why}; it is served by SNAT");
+            let problem = Problem::new(object, name, what, "annotate it with shunt.io/forwarding-mode: snat");
+            entry.conflicts = entry.conflicts.iter().cloned().chain([problem]).collect();
+        }
         let ports = entry.spec.as_ref().map(|s| &s.ports);
         let used: BTreeSet<&str> =
             ports.map(|p| groups.iter().map(|g| &*p[g.port].name).collect()).unwrap_or_default();

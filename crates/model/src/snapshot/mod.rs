@@ -23,7 +23,7 @@ pub use exposure::{Nodes, Types};
 pub use hints::{Hinted, Hints, Zone};
 pub use node::NodeState;
 pub use pod::{Hosts, host_ports, pod_name, whose};
-pub use policy::{Policy, Reach};
+pub use policy::{Mode, Policy, Reach};
 pub use selector::Selector;
 pub use service::{PortSpec, Spec, Vip};
 pub use service_cidr::ServiceCidrs;

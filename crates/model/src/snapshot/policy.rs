@@ -3,6 +3,7 @@
 use super::service::Reader;
 use super::{Nodes, Sources, Types};
 use crate::objects;
+use shunt_common::Proto;
 
 /// Which endpoints a traffic policy reaches (KEP-2086).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
@@ -14,6 +15,40 @@ pub enum Reach {
     Local = 1,
 }
 
+/// How backends on other nodes are reached for clients outside, `loadBalancer.mode` and the annotation `forwarding-mode`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub enum Mode {
+    /// From this node's address; replies come back here.
+    #[default]
+    Snat = 0,
+    /// With the client's address; the backend's node answers the client itself (direct server return).
+    Dsr = 1,
+    /// DSR for TCP, SNAT for the others.
+    Hybrid = 2,
+}
+
+impl Mode {
+    /// All of them and their words, in order of their numbers.
+    pub const WORDS: [(Self, &'static str); 3] =
+        [(Self::Snat, "snat"), (Self::Dsr, "dsr"), (Self::Hybrid, "hybrid")];
+
+    /// From the word in a configuration or an annotation.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::WORDS.into_iter().find(|(_, w)| *w == word).map(|(mode, _)| mode)
+    }
+
+    /// Whether backends answer directly in a protocol.
+    #[must_use]
+    pub fn is_direct(self, proto: Proto) -> bool {
+        match self {
+            Self::Snat => false,
+            Self::Dsr => true,
+            Self::Hybrid => proto == Proto::Tcp,
+        }
+    }
+}
+
 /// What a Service says beside where it answers.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Policy {
@@ -23,8 +58,8 @@ pub struct Policy {
     pub internal: Reach,
     /// Session affinity by client address: seconds since a client's last connection; zero for none.
     pub affinity: u32,
-    /// Forwarding mode, as in [`shunt_common::Frontend::mode`].
-    pub mode: u8,
+    /// Forwarding mode; `None` for the cluster's own.
+    pub mode: Option<Mode>,
     /// How a backend is picked, as in [`shunt_common::Frontend::algorithm`].
     pub algorithm: u8,
     /// Which kinds of frontends are served.
@@ -48,13 +83,23 @@ impl Policy {
             external: reach(read, "externalTrafficPolicy", spec.external_traffic_policy.as_deref()),
             internal: reach(read, "internalTrafficPolicy", spec.internal_traffic_policy.as_deref()),
             affinity: affinity(read, service),
-            mode: one_of(read, service, "forwarding-mode", &["snat", "dsr"]),
+            mode: mode(read, service),
             algorithm: one_of(read, service, "lb-algorithm", &["random", "maglev"]),
             types: Types::new(service, read),
             nodes: Nodes::new(service, read),
             sources: Sources::new(service, read),
         }
     }
+}
+
+fn mode(read: &mut Reader, service: &objects::Service) -> Option<Mode> {
+    let (key, value) = service.metadata.ours("forwarding-mode")?;
+    let mode = Mode::from_word(value);
+    if mode.is_none() {
+        let what = format!("annotation {key}: {value:?} is unknown");
+        read.problem(what, "use snat, dsr or hybrid; the cluster's own is taken");
+    }
+    mode
 }
 
 /// The index of an annotation's word, the first when there is none.

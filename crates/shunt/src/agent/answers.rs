@@ -1,17 +1,18 @@
 //! What the agent says of itself.
 
-use super::Agent;
 use super::opt_out::OptOut;
+use super::{Agent, direct};
 use crate::server::api::{Attached, Counts, Failure, Source, Status, Sync};
 use shunt_model::{NodeCondition, Problem};
 use std::collections::BTreeMap;
 
 /// Keys whose values `status` shows.
-const SHOWN: [&str; 10] = [
+const SHOWN: [&str; 11] = [
     "kubeProxyReplacement",
     "socketLB.enabled",
     "socketLB.hostNamespaceOnly",
     "loadBalancer.mode",
+    "loadBalancer.dsrDispatch",
     "loadBalancer.algorithm",
     "loadBalancer.acceleration",
     "nodePort.enabled",
@@ -60,7 +61,10 @@ impl Agent {
             settings: self.settings(),
             problems,
             opt_out: opt_out.map(OptOut::status),
-            degraded: degraded.chain(opt_out.into_iter().flat_map(OptOut::degraded)).collect(),
+            degraded: degraded
+                .chain(opt_out.into_iter().flat_map(OptOut::degraded))
+                .chain(self.direct().degraded)
+                .collect(),
             errors,
         }
     }
@@ -71,6 +75,11 @@ impl Agent {
         problems.extend(self.source_problems.values().flatten().cloned());
         problems.extend(self.opt_out.iter().flat_map(OptOut::problems));
         problems
+    }
+
+    /// How direct server return fares, when anybody asks for it.
+    fn direct(&self) -> direct::Findings {
+        direct::look(&self.config, &self.classified, self.model.asks_for_dsr())
     }
 
     fn sync_state(&self) -> Sync {

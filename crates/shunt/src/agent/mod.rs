@@ -3,6 +3,7 @@
 mod answers;
 mod batch;
 mod departed;
+mod direct;
 mod flows;
 mod health;
 mod interfaces;

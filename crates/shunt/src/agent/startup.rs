@@ -7,7 +7,7 @@ use super::programming::Programming;
 use super::reserved_ports::ReservedPorts;
 use super::sockets::Sockets;
 use super::sync::Progress;
-use super::{Agent, Events};
+use super::{Agent, Events, direct};
 use crate::config::{Config, kube_proxy::Note};
 use crate::devices::{Classified, NetState, Patterns, classify};
 use crate::server::health_ports::HealthPorts;
@@ -150,6 +150,10 @@ pub(super) fn datapath(config: &Config, classified: &Classified) -> Result<(Data
             IpAddr::V6(addr) => settings.node6 = Some(*addr),
         }
     }
+    // What services will ask for is not known yet, so a node that could not carry it falls back for all.
+    let found = direct::look(config, classified, true);
+    settings.features |= direct::features(&found);
+    direct::tell(config, &found);
     let datapath = Datapath::start(&settings).map_err(|e| e.to_string())?;
     Ok((datapath, settings))
 }

@@ -139,6 +139,15 @@ fn sync(status: &Status) -> String {
     }
 }
 
+/// A dispatch, in the words of Cilium's status.
+fn dispatch(name: &str) -> &str {
+    match name {
+        "opt" => "IP Option/Extension",
+        "ipip" => "IPIP",
+        other => other,
+    }
+}
+
 fn attach_mode(status: &Status) -> String {
     let on_interfaces = status.attachments.iter().filter(|a| !a.interface.is_empty());
     let mut modes: Vec<&str> = on_interfaces.map(|a| a.mode.as_str()).collect();
@@ -164,6 +173,7 @@ fn details(status: &Status, maps: &[MapUse]) -> String {
         ("  Pod interfaces:", status.pod_interfaces.join(", ")),
         ("  NodePort Addresses:", addresses.join(", ")),
         ("  Mode:", get("loadBalancer.mode").to_uppercase()),
+        ("    DSR Dispatch Mode:", dispatch(get("loadBalancer.dsrDispatch")).into()),
         ("  Backend Selection:", capital(get("loadBalancer.algorithm"))),
         ("  XDP Acceleration:", capital(get("loadBalancer.acceleration"))),
     ];

@@ -156,9 +156,9 @@ pub const KEYS: &[Key] = &[
     key("externalIPs.enabled", Kind::Bool, "true", "Serve spec.externalIPs."),
     key(
         "loadBalancer.mode",
-        Kind::OneOf(&["snat"], &["dsr", "hybrid", "annotation"]),
+        Kind::OneOf(&["snat", "dsr", "hybrid"], &["annotation"]),
         "snat",
-        "How remote backends are reached.",
+        "How remote backends are reached: from the node's address (snat), or so that they answer the client themselves (dsr); hybrid: dsr for TCP, snat for UDP. A Service may say otherwise (shunt.io/forwarding-mode).",
     ),
     key(
         "loadBalancer.algorithm",
@@ -174,9 +174,9 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "loadBalancer.dsrDispatch",
-        Kind::OneOf(&["opt"], &["ipip", "geneve"]),
+        Kind::OneOf(&["opt", "ipip"], &["geneve"]),
         "opt",
-        "How DSR tells the frontend's address.",
+        "How DSR tells a backend's node the service's address: in an option of the IP header (opt), or by carrying the client's whole packet in another (ipip). The same on all nodes.",
     ),
     key(
         "loadBalancer.serviceTopology",

@@ -3,7 +3,7 @@
 use super::{NodePortAddresses, Resolved, Value, value};
 use shunt_common::feature;
 use shunt_datapath::{Lifetimes, Settings, Sizes};
-use shunt_model::{NodePortOptions, Options};
+use shunt_model::{Mode, NodePortOptions, Options};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,6 +43,7 @@ impl Config {
             external_ip_mitigation: !self.resolved.bool("bpf.disableExternalIPMitigation"),
             service_proxy_name: self.resolved.text("k8s.serviceProxyName").into(),
             source_ranges_for_all: self.resolved.bool("bpf.lbSourceRangeAllTypes"),
+            mode: Mode::from_word(self.resolved.text("loadBalancer.mode")).unwrap_or_default(),
             service_topology: self.resolved.bool("loadBalancer.serviceTopology"),
             node_port: NodePortOptions {
                 enabled: self.resolved.bool("nodePort.enabled"),
@@ -87,6 +88,10 @@ impl Config {
         settings.sizes = Sizes::new(rows("bpf.lbMapMax"), rows("bpf.ctTcpMax"));
         settings.sizes.affinity = rows("bpf.lbAffinityMapMax");
         settings.sizes.source_ranges = rows("bpf.lbSourceRangeMapMax");
+        let dispatch = match r.text("loadBalancer.dsrDispatch") {
+            "ipip" => feature::DSR_IPIP,
+            _ => feature::DSR_OPT,
+        };
         settings.features = [
             ("ipv4.enabled", feature::IPV4),
             ("ipv6.enabled", feature::IPV6),
@@ -95,7 +100,8 @@ impl Config {
         ]
         .into_iter()
         .filter(|(path, _)| r.bool(path))
-        .fold(0, |bits, (_, bit)| bits | bit);
+        // Any service may ask for DSR by its annotation, so every node can take part in it.
+        .fold(dispatch, |bits, (_, bit)| bits | bit);
         if !r.text("socketLB.optOutLabel").is_empty() {
             settings.features |= feature::OPT_OUT;
         }

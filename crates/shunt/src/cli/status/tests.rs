@@ -6,6 +6,7 @@ fn status() -> Status {
         ("kubeProxyReplacement", "true"),
         ("socketLB.enabled", "true"),
         ("loadBalancer.mode", "snat"),
+        ("loadBalancer.dsrDispatch", "opt"),
         ("loadBalancer.algorithm", "random"),
         ("loadBalancer.acceleration", "disabled"),
         ("nodePort.enabled", "true"),
@@ -26,6 +27,7 @@ fn status() -> Status {
             addr6: Some("2001:db8::1".parse().unwrap()),
             ethernet: true,
             default_route: true,
+            mtu: 1500,
         }],
         pod_interfaces: vec!["lxc1".into()],
         node_port_addresses: vec!["192.0.2.1".parse().unwrap()],
@@ -93,6 +95,7 @@ fn before_the_first_list_nothing_is_ok() {
 fn details_say_what_is_served_and_attached() {
     let text = details(&status(), &[]);
     assert!(text.contains("  Mode:                   SNAT\n"), "{text}");
+    assert!(text.contains("    DSR Dispatch Mode:    IP Option/Extension\n"), "{text}");
     assert!(text.contains("  - NodePort:     Enabled (Range: 30000-32767)\n"), "{text}");
     assert!(text.contains("  - externalIPs:  Disabled\n"), "{text}");
     assert!(text.contains("  tc_ingress   eth0        tcx    9\n"), "{text}");
