@@ -6,6 +6,8 @@
 
 mod coverage;
 mod flows;
+mod fragments;
+mod icmp_error;
 mod local_socket;
 mod multihomed;
 mod no_backend;

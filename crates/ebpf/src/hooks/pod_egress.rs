@@ -6,6 +6,7 @@ use crate::packet::Packet;
 use crate::steps::known::{self, Entered};
 use crate::steps::parse::{Parse, parse};
 use crate::steps::rewrite::rewrite;
+use crate::steps::{fragments, icmp_error};
 use aya_ebpf::bindings::__sk_buff;
 use shunt_common::{Direction, Ip4, Ip6, Reason, flow_flag};
 
@@ -23,9 +24,12 @@ fn verdict<P: Packet, A: Parse>(pkt: P) -> i32 {
 /// parse -> reply of a pod's flow? -> rewrite.
 #[inline(always)]
 fn to_pod<P: Packet, A: Parse>(pkt: P) -> Outcome {
-    let Some(p) = parse::<P, A>(pkt).filter(|p| !p.is_icmp()) else { return Outcome::Pass };
+    let Some(p) = parse::<P, A>(pkt) else { return fragments::follow(pkt, serves, |_: A| Outcome::Pass) };
+    if p.is_icmp() {
+        return icmp_error::relay(pkt, p, serves).unwrap_or(Outcome::Pass);
+    }
     let Some(row) = known::find(p) else { return Outcome::Pass };
-    if !row.has(flow_flag::REPLY | flow_flag::POD) {
+    if !serves(row.get().flags) {
         return Outcome::Pass;
     }
     match known::enter(p, row) {
@@ -34,4 +38,11 @@ fn to_pod<P: Packet, A: Parse>(pkt: P) -> Outcome {
         Entered::Fragment => Outcome::Drop(Reason::Fragment),
         Entered::Anew => Outcome::Pass,
     }
+}
+
+/// Whether this hook serves flows with these flags: what pods hear from services.
+#[inline(always)]
+fn serves(flags: u16) -> bool {
+    const HEARD: u16 = flow_flag::REPLY | flow_flag::POD;
+    flags & HEARD == HEARD
 }

@@ -7,7 +7,7 @@ use crate::steps::known::{Entered, Known};
 use crate::steps::parse::{Parse, Parsed, parse};
 use crate::steps::reject::Reject;
 use crate::steps::rewrite::rewrite;
-use crate::steps::{forward, known, local_socket, start, vip};
+use crate::steps::{forward, fragments, icmp_error, known, local_socket, start, vip};
 use aya_ebpf::bindings::__sk_buff;
 use shunt_common::{Direction, Ip4, Ip6, Reason, Scope, flow_flag, frontend_flag};
 
@@ -29,14 +29,12 @@ fn verdict<P: Packet, A: Parse + Reject>(pkt: P) -> i32 {
 /// parse -> known flow? -> frontend? -> start a flow.
 #[inline(always)]
 fn ingress<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
-    let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
+    let Some(p) = parse::<P, A>(pkt) else { return fragments::follow(pkt, serves, orphan::<A>) };
     if p.is_icmp() {
-        return vip::icmp(pkt, p, Scope::External);
+        return icmp_error::relay(pkt, p, serves).unwrap_or_else(|| vip::icmp(pkt, p, Scope::External));
     }
     if let Some(row) = known::find(p) {
-        // A local backend speaks to the outside at egress; a pod hears its service at the pod's own interface.
-        let elsewhere = row.has(flow_flag::POD) || (row.has(flow_flag::REPLY) && !row.has(flow_flag::SNAT));
-        if elsewhere {
+        if !serves(row.get().flags) {
             return Outcome::Pass;
         }
         match known::enter(p, row) {
@@ -55,6 +53,23 @@ fn ingress<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
         return Outcome::Left(Reason::ClusterIpFromOutside);
     }
     start::start(pkt, p, frontend, Scope::External, 0)
+}
+
+/// Whether this hook serves flows with these flags: a local backend speaks to the outside at egress; a pod hears its service
+/// at the pod's own interface.
+#[inline(always)]
+fn serves(flags: u16) -> bool {
+    flags & flow_flag::POD == 0 && flags & (flow_flag::REPLY | flow_flag::SNAT) != flow_flag::REPLY
+}
+
+/// A later fragment whose first one has not been here. To a service's own address it is lost; the node puts together what
+/// is for itself.
+#[inline(always)]
+fn orphan<A: Parse>(dst: A) -> Outcome {
+    if dst != A::node_addr() && vip::is_vip(dst, Scope::External) {
+        return Outcome::Drop(Reason::FragmentOrphan);
+    }
+    Outcome::Pass
 }
 
 /// Rewrites a packet of a known flow and sends it on.

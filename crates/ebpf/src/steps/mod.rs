@@ -3,6 +3,8 @@
 pub mod admit;
 pub mod affinity;
 pub mod forward;
+pub mod fragments;
+pub mod icmp_error;
 pub mod known;
 pub mod local_socket;
 pub mod parse;

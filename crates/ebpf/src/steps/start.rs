@@ -31,7 +31,8 @@ pub fn start<P: Packet, A: Parse + reject::Reject>(
     if frontend.flags & frontend_flag::HOST_ONLY != 0 {
         return Outcome::Pass;
     }
-    if p.fragment {
+    // Its sum covers what is not in it.
+    if p.fragment && p.is_sctp() {
         return Outcome::Drop(Reason::Fragment);
     }
     if !admit::admits(frontend, p.key.src) {
