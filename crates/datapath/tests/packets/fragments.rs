@@ -4,8 +4,8 @@ use crate::packet::{Kind, Packet};
 use crate::world::{BOTH, DROP, Family, NEXT, REDIRECT, World};
 use etherparse::IpNumber;
 use shunt_common::FrontendKind::{ClusterIp, LoadBalancer, NodePort};
-use shunt_common::Reason;
 use shunt_common::maps::FRAGMENT_ROWS;
+use shunt_common::{Frontend, Reason, frontend_flag};
 
 const UDP: u8 = 17;
 /// Of each fragment but the last; a multiple of 8.
@@ -180,7 +180,9 @@ fn later_fragments_may_come_in_any_order_behind_the_first() {
 #[test]
 fn a_fragment_before_its_first_one_is_dropped_and_counted_at_a_service_s_own_address() {
     for f in BOTH {
-        let w = world(f, false);
+        let mut w = world(f, false);
+        let flags = frontend_flag::WILDCARD | frontend_flag::EXTERNAL;
+        w.put_frontend(f.vip(), 0, 0, Frontend { kind: LoadBalancer as u8, flags, ..Frontend::default() });
         let frames = cut(&large(f), 7);
         assert_eq!(w.raw("tc_ingress", &frames[1]).verdict, DROP);
         assert_eq!(w.counted(Reason::FragmentOrphan), 1);
