@@ -40,6 +40,10 @@ pub const OPT_OUT: &str = "opt_out";
 pub const SERVICE_CIDRS: &str = "service_cidrs";
 /// 0 -> `u64` tokens (high half jiffies stamp, low half tokens): PERCPU_ARRAY, rate of packets we generate.
 pub const REPLY_TOKENS: &str = "reply_tokens";
+/// `FragmentKey<Ip4>` -> `Fragment<Ip4>`: LRU_HASH. Not pinned: it holds what is on its way right now.
+pub const FRAGMENTS4: &str = "fragments4";
+/// `FragmentKey<Ip6>` -> `Fragment<Ip6>`: LRU_HASH, as [`FRAGMENTS4`].
+pub const FRAGMENTS6: &str = "fragments6";
 /// The programs' read-only configuration, a `Config`.
 pub const CONFIG: &str = "CONFIG";
 
@@ -82,6 +86,8 @@ pub const FLOW_ROWS: u32 = 524_288;
 pub const AFFINITY_ROWS: u32 = 65_536;
 /// Default of `bpf.lbSourceRangeMapMax`: source ranges of each family.
 pub const SOURCE_RANGES: u32 = 65_536;
+/// Datagrams in fragments, of each family, whose fragments are known to belong together at once.
+pub const FRAGMENT_ROWS: u32 = 8_192;
 /// Pods that may opt out of the socket path on one node.
 pub const OPT_OUTS: u32 = 4_096;
 /// Default number of unconfirmed flows of each family on each CPU; a power of two.

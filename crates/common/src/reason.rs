@@ -64,7 +64,7 @@ reasons! {
     Malformed = 7, true, "malformed", "Invalid packet";
     /// The kernel refused to change the packet.
     RewriteFailed = 8, true, "rewrite_failed", "Error writing to packet";
-    /// A fragment to a frontend; ports of later fragments are unknown.
+    /// A fragment of an SCTP packet, whose sum covers what is not in it.
     Fragment = 9, true, "fragment", "IP fragmentation not supported";
     /// A reply that we would have generated, over the rate limit.
     RateLimited = 10, true, "rate_limited", "Rate limited";
@@ -107,6 +107,8 @@ reasons! {
     /// A client uses one port for two services with the same backend. The load balancing node forwards the second by SNAT;
     /// where only the backend's node can see it, the packet is dropped and the client's next connection has another port.
     DsrCollision = 41, false, "dsr_collision", "DSR: client port in use with the same backend";
+    /// A later fragment to a service's own address, of a datagram whose first fragment has not been here.
+    FragmentOrphan = 50, true, "fragment_orphan", "IP fragment before its first fragment";
 }
 
 impl Reason {

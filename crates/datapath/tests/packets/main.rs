@@ -8,6 +8,8 @@ mod coverage;
 mod dsr;
 mod dsr_ipip;
 mod flows;
+mod fragments;
+mod icmp_error;
 mod local_socket;
 mod multihomed;
 mod no_backend;

@@ -8,6 +8,7 @@ use crate::steps::known::{self, Entered};
 use crate::steps::local_socket;
 use crate::steps::parse::{Parse, parse};
 use crate::steps::rewrite::rewrite;
+use crate::steps::{fragments, icmp_error};
 use aya_ebpf::bindings::__sk_buff;
 use shunt_common::{Direction, Ip4, Ip6, Reason, flow_flag};
 
@@ -25,7 +26,10 @@ fn verdict<P: Packet, A: Parse>(pkt: P) -> i32 {
 /// parse -> reply of a pod's flow, or a socket that was moved aside? -> rewrite.
 #[inline(always)]
 fn to_pod<P: Packet, A: Parse>(pkt: P) -> Outcome {
-    let Some(p) = parse::<P, A>(pkt).filter(|p| !p.is_icmp()) else { return Outcome::Pass };
+    let Some(p) = parse::<P, A>(pkt) else { return fragments::follow(pkt, serves, |_: A| Outcome::Pass) };
+    if p.is_icmp() {
+        return icmp_error::relay(pkt, p, serves).unwrap_or(Outcome::Pass);
+    }
     let Some(row) = known::find(p) else {
         // A packet of no flow: only a clash with a pod that reaches itself concerns us.
         return local_socket::move_aside_of_hairpin(pkt, p).unwrap_or(Outcome::Pass);
@@ -34,7 +38,7 @@ fn to_pod<P: Packet, A: Parse>(pkt: P) -> Outcome {
     let moved_socket = row.has(flow_flag::LOCAL_SOCKET | flow_flag::HAIRPIN)
         && !row.has(flow_flag::REPLY)
         && pkt.ingress_ifindex() == 0;
-    if !moved_socket && !row.has(flow_flag::REPLY | flow_flag::POD) {
+    if !moved_socket && !serves(row.get().flags) {
         return Outcome::Pass;
     }
     match known::enter(p, row) {
@@ -43,4 +47,11 @@ fn to_pod<P: Packet, A: Parse>(pkt: P) -> Outcome {
         Entered::Fragment => Outcome::Drop(Reason::Fragment),
         Entered::Anew => local_socket::move_aside_of_hairpin(pkt, p).unwrap_or(Outcome::Pass),
     }
+}
+
+/// Whether this hook serves flows with these flags: what pods hear from services.
+#[inline(always)]
+fn serves(flags: u16) -> bool {
+    const HEARD: u16 = flow_flag::REPLY | flow_flag::POD;
+    flags & HEARD == HEARD
 }

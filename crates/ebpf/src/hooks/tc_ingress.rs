@@ -9,7 +9,7 @@ use crate::steps::known::{Entered, Known};
 use crate::steps::parse::{Parse, Parsed, parse};
 use crate::steps::reject::Reject;
 use crate::steps::rewrite::rewrite;
-use crate::steps::{dsr, forward, known, local_socket, start, vip};
+use crate::steps::{dsr, forward, fragments, icmp_error, known, local_socket, start, vip};
 use aya_ebpf::bindings::__sk_buff;
 use shunt_common::{Direction, Ip4, Ip6, Reason, Scope, flow_flag, frontend_flag};
 
@@ -38,9 +38,9 @@ fn ingress<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
             return Outcome::Pass;
         }
     }
-    let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
+    let Some(p) = parse::<P, A>(pkt) else { return fragments::follow(pkt, serves, orphan::<A>) };
     if p.is_icmp() {
-        return vip::icmp(pkt, p, Scope::External);
+        return icmp_error::relay(pkt, p, serves).unwrap_or_else(|| vip::icmp(pkt, p, Scope::External));
     }
     if end::may_inform(p)
         && let Some(outcome) = end::arrive(pkt, p)
@@ -48,9 +48,7 @@ fn ingress<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
         return outcome;
     }
     if let Some(row) = known::find(p) {
-        // A local backend speaks to the outside at egress; a pod hears its service at the pod's own interface.
-        let elsewhere = row.has(flow_flag::POD) || (row.has(flow_flag::REPLY) && !row.has(flow_flag::SNAT));
-        if elsewhere {
+        if !serves(row.get().flags) {
             return Outcome::Pass;
         }
         match known::enter(p, row) {
@@ -77,12 +75,33 @@ fn ingress<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
     start::start(pkt, p, frontend, Scope::External, 0, 0)
 }
 
+/// Whether this hook serves flows with these flags: a local backend speaks to the outside at egress; a pod hears its service
+/// at the pod's own interface.
+#[inline(always)]
+fn serves(flags: u16) -> bool {
+    flags & flow_flag::POD == 0 && flags & (flow_flag::REPLY | flow_flag::SNAT) != flow_flag::REPLY
+}
+
+/// A later fragment whose first one has not been here. To a service's own address it is lost; the node puts together what
+/// is for itself.
+#[inline(always)]
+fn orphan<A: Parse>(dst: A) -> Outcome {
+    if dst != A::node_addr() && vip::is_vip(dst, Scope::External) {
+        return Outcome::Drop(Reason::FragmentOrphan);
+    }
+    Outcome::Pass
+}
+
 /// Rewrites a packet of a known flow and sends it on.
 #[inline(always)]
 fn go_on<P: Packet, A: Parse + Reject + Dispatch>(pkt: P, p: &Parsed<A>, known: &Known<A>) -> Outcome {
     if known.has(flow_flag::DSR_END) {
         // It is addressed to the backend already.
         return Outcome::Stack;
+    }
+    if p.fragment && known.has(flow_flag::DSR) {
+        // The fragments behind it would not grow as it does.
+        return Outcome::Drop(Reason::Fragment);
     }
     let forwards = known.has(flow_flag::FIB);
     if !forwards {

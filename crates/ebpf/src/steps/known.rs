@@ -40,7 +40,7 @@ pub enum Entered<A: Family> {
     Follow(Known<A>),
     /// The flow was over, and its rows are gone: the packet is treated like one of no flow.
     Anew,
-    /// It is a first fragment: the later ones, without ports, could not follow.
+    /// It is a first fragment of an SCTP packet, whose sum covers what is not in it.
     Fragment,
 }
 
@@ -51,7 +51,7 @@ pub fn enter<A: Family>(p: &Parsed<A>, mut known: Known<A>) -> Entered<A> {
         end(p, known.get());
         return Entered::Anew;
     }
-    if p.fragment {
+    if p.fragment && p.is_sctp() {
         return Entered::Fragment;
     }
     let said = if p.is_udp() { seen::ACK } else { tcp::seen_by(p.tcp) };

@@ -4,6 +4,8 @@ pub mod admit;
 pub mod affinity;
 pub mod dsr;
 pub mod forward;
+pub mod fragments;
+pub mod icmp_error;
 pub mod known;
 pub mod local_socket;
 pub mod parse;

@@ -34,7 +34,8 @@ pub fn start<P: Packet, A: Parse + reject::Reject + Dispatch>(
     if frontend.flags & frontend_flag::HOST_ONLY != 0 {
         return Outcome::Pass;
     }
-    if p.fragment {
+    // Its sum covers what is not in it.
+    if p.fragment && p.is_sctp() {
         return Outcome::Drop(Reason::Fragment);
     }
     if !admit::admits(frontend, p.key.src) {
@@ -74,7 +75,9 @@ pub fn start<P: Packet, A: Parse + reject::Reject + Dispatch>(
             Err(refused) => refuse(refused),
         };
     }
-    if dsr::serves(frontend)
+    // The fragments behind a first one do not grow as it would.
+    if !p.fragment
+        && dsr::serves(frontend)
         && let Some(outcome) = dsr::start(pkt, p, scratch)
     {
         return outcome;
