@@ -40,11 +40,13 @@ pub const OPT_OUT: &str = "opt_out";
 pub const SERVICE_CIDRS: &str = "service_cidrs";
 /// 0 -> `u64` tokens (high half jiffies stamp, low half tokens): PERCPU_ARRAY, rate of packets we generate.
 pub const REPLY_TOKENS: &str = "reply_tokens";
+/// [`crate::XdpDevice::slot`] -> `XdpDevice`: ARRAY, read-only to programs.
+pub const XDP_DEVICES: &str = "xdp_devices";
 /// The programs' read-only configuration, a `Config`.
 pub const CONFIG: &str = "CONFIG";
 
 /// Every map that is pinned, in no order.
-pub const PINNED: [&str; 20] = [
+pub const PINNED: [&str; 21] = [
     FRONTENDS4,
     FRONTENDS6,
     BACKENDS4,
@@ -65,6 +67,7 @@ pub const PINNED: [&str; 20] = [
     OPT_OUT,
     SERVICE_CIDRS,
     REPLY_TOKENS,
+    XDP_DEVICES,
 ];
 
 /// Backend ids in one element of the `pool` array: elements are padded to 8 bytes, so single ids would waste half.

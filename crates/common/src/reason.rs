@@ -102,6 +102,8 @@ reasons! {
     SocketUnknownPort = 26, true, "socket_unknown_port", "LB, sock cgroup: No service on this port";
     /// An address of a ServiceCIDR that no service has: dropped silently, as kube-proxy does.
     Unallocated = 27, true, "unallocated", "Address of a ServiceCIDR that no service has";
+    /// As `forwarded`, but by XDP: the packet never left the driver.
+    ForwardedByXdp = 28, false, "forwarded_xdp", "Forwarded by XDP";
 }
 
 impl Reason {

@@ -15,3 +15,6 @@ mod policy;
 mod snat;
 mod vip;
 mod world;
+
+/// Whether what comes in at a device meets XDP before tc, see `packets_xdp/main.rs`.
+const AT_DRIVER: bool = false;

@@ -33,6 +33,10 @@ fn ingress<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
     if p.is_icmp() {
         return vip::icmp(pkt, p, Scope::External);
     }
+    // XDP has looked for what is looked for below.
+    if pkt.is_settled() {
+        return Outcome::Pass;
+    }
     if let Some(row) = known::find(p) {
         // A local backend speaks to the outside at egress; a pod hears its service at the pod's own interface.
         let elsewhere = row.has(flow_flag::POD) || (row.has(flow_flag::REPLY) && !row.has(flow_flag::SNAT));
