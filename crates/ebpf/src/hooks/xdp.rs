@@ -12,11 +12,12 @@ use crate::steps::{forward, known, start, vip};
 use aya_ebpf::bindings::xdp_md;
 use shunt_common::{Ip4, Ip6, Scope, flow_flag, frontend_flag, tcp};
 
+/// "frags": drivers whose MTU asks for several buffers a packet take us too, and show us packets that lie in several.
 #[unsafe(no_mangle)]
-#[unsafe(link_section = "xdp/device")]
+#[unsafe(link_section = "xdp.frags")]
 extern "C" fn xdp(ctx: *mut xdp_md) -> i32 {
     let pkt = Xdp(ctx);
-    if !pkt.is_ours() {
+    if !pkt.is_ours() || pkt.is_split() {
         return XDP_PASS;
     }
     choose(pkt, verdict::<Ip4>, verdict::<Ip6>, XDP_PASS)

@@ -39,6 +39,13 @@ impl Xdp {
         unsafe { *mac == device.mac }
     }
 
+    /// Whether the packet lies in several buffers, which not every device can send.
+    #[inline(always)]
+    pub fn is_split(self) -> bool {
+        let first = u64::from(field!(self, data_end)) - u64::from(field!(self, data));
+        u64::from(self.len()) != first
+    }
+
     /// Tells tc that no flow and no frontend of ours is concerned ([`Mark`]). Where the driver has no room for metadata the
     /// packet goes up without, and tc looks for itself.
     #[inline(always)]
