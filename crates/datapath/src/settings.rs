@@ -1,7 +1,7 @@
 //! What the agent's configuration says to the datapath.
 
-use crate::{Acceleration, Error};
 use crate::expire::Lifetimes;
+use crate::{Acceleration, Error};
 use shunt_common::{feature, maps};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;

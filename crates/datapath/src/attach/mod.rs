@@ -126,4 +126,6 @@ pub enum Xdp {
     Generic,
     /// Nothing, because of this.
     Tc(String),
+    /// Nothing, because it has no driver that could: of no concern to [`Acceleration::Native`].
+    NoDriver(String),
 }

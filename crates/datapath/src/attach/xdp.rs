@@ -50,12 +50,7 @@ pub(crate) fn pin(pins: &Pins, ifindex: u32) -> PathBuf {
 }
 
 impl Driver {
-    pub(crate) fn new(
-        pins: Pins,
-        wanted: Acceleration,
-        config: Config,
-        rows: Table<u32, XdpDevice>,
-    ) -> Self {
+    pub(crate) fn new(pins: Pins, wanted: Acceleration, config: Config, rows: Table<u32, XdpDevice>) -> Self {
         Self { pins, wanted, config, rows, states: Mutex::default() }
     }
 
@@ -65,9 +60,13 @@ impl Driver {
             match self.attach(loaded, ifindex)? {
                 Ok(()) if self.wanted == Acceleration::Generic => Xdp::Generic,
                 Ok(()) => Xdp::Native,
-                Err(Refusal::Cannot(why) | Refusal::Pointless(why)) => {
+                Err(Refusal::Cannot(why)) => {
                     self.detach(ifindex)?;
                     Xdp::Tc(why)
+                }
+                Err(Refusal::Pointless(why)) => {
+                    self.detach(ifindex)?;
+                    Xdp::NoDriver(why)
                 }
                 Err(Refusal::Gone) => return Err(Error::NoInterface { ifindex }),
             }
@@ -109,13 +108,14 @@ impl Driver {
     pub(crate) fn is_set(&self, loaded: &Loaded, ifindex: u32, is_device: bool) -> Result<bool, Error> {
         let mode = match self.states().get(&ifindex) {
             None => return Ok(!is_device || self.wanted == Acceleration::Disabled),
-            Some(Xdp::Off | Xdp::Tc(_)) => return Ok(!pin(&self.pins, ifindex).exists()),
+            Some(Xdp::Off | Xdp::Tc(_) | Xdp::NoDriver(_)) => return Ok(!pin(&self.pins, ifindex).exists()),
             Some(Xdp::Native) => XdpMode::Native,
             Some(Xdp::Generic) => XdpMode::Generic,
         };
         let ours = program_id(loaded)?;
         let link = read(ifindex)?;
-        let row = self.rows.get(&XdpDevice::slot(ifindex)).map_err(Error::system("reading map xdp_devices"))?;
+        let row =
+            self.rows.get(&XdpDevice::slot(ifindex)).map_err(Error::system("reading map xdp_devices"))?;
         let same = row.is_some_and(|row| row.ifindex == ifindex && Some(row.mac) == link.mac);
         Ok(is_device && same && link.xdp == Some((mode, ours)) && pin(&self.pins, ifindex).exists())
     }
@@ -219,7 +219,9 @@ impl Driver {
             Ok(ran) => {
                 let expected = [&mark[..], &frame].concat();
                 let good = ran.verdict == PASS && out[..ran.len] == expected;
-                Ok(good.then_some(()).ok_or_else(|| "a probe packet did not come through as it should".into()))
+                Ok(good
+                    .then_some(())
+                    .ok_or_else(|| "a probe packet did not come through as it should".into()))
             }
             Err(error) => Ok(Err(format!("a probe packet could not be run: {error}"))),
         }

@@ -1,7 +1,7 @@
 //! The node that the packets meet: a network namespace with a device, routes and neighbours, and the maps.
 
-use crate::{AT_DRIVER, coverage};
 use crate::packet::{NODE, Packet};
+use crate::{AT_DRIVER, coverage};
 use shunt_common::{
     Addr, Backend, BackendState, Device, Flow, FlowKey, Frontend, FrontendKey, FrontendKind, Ip4, Ip6, Pool,
     PortBe, Reason, XdpDevice, feature, frontend_flag,

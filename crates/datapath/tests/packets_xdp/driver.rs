@@ -146,7 +146,8 @@ fn an_unresolved_next_hop_is_the_kernel_s_to_resolve() {
     for f in BOTH {
         let w = world(f, false);
         let via = if f == Family::V4 { "10.0.0.2" } else { "fd00::2" };
-        let ip = std::process::Command::new("ip").args(["neigh", "del", via, "dev", "eth0"]).status().unwrap();
+        let ip =
+            std::process::Command::new("ip").args(["neigh", "del", via, "dev", "eth0"]).status().unwrap();
         assert!(ip.success());
         let packet = syn(f, 40_000);
         let outcome = w.hook("xdp", &packet);

@@ -4,6 +4,7 @@
 
 #[path = "../packets/coverage.rs"]
 mod coverage;
+mod driver;
 #[path = "../packets/flows.rs"]
 mod flows;
 #[path = "../packets/local_socket.rs"]
@@ -24,7 +25,6 @@ mod snat;
 mod vip;
 #[path = "../packets/world.rs"]
 mod world;
-mod driver;
 
 /// See `packets/main.rs`.
 const AT_DRIVER: bool = true;

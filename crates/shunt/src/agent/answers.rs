@@ -1,7 +1,8 @@
 //! What the agent says of itself.
 
 use super::Agent;
-use crate::server::api::{Attached, Counts, Failure, Source, Status, Sync};
+use crate::server::api::{Accelerated, Attached, Counts, Failure, Source, Status, Sync};
+use shunt_datapath::Xdp;
 use shunt_model::NodeCondition;
 use std::collections::BTreeMap;
 
@@ -28,6 +29,7 @@ impl Agent {
         let mut problems = self.model.problems();
         problems.extend(self.source_problems.values().flatten().cloned());
         problems.extend(self.health_ports.problems());
+        problems.extend(self.xdp_problems());
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -41,6 +43,7 @@ impl Agent {
             sync: self.sync_state(),
             counts: self.counts(),
             devices: self.classified.devices.values().cloned().collect(),
+            acceleration: self.acceleration(),
             pod_interfaces: self.classified.pods.values().cloned().collect(),
             node_port_addresses: self.model.node_port_addresses().to_vec(),
             attachments: attachments
@@ -59,6 +62,21 @@ impl Agent {
             degraded: self.sockets.degraded().into_iter().collect(),
             errors,
         }
+    }
+
+    /// What each device's packets meet before tc, with why.
+    fn acceleration(&self) -> Vec<Accelerated> {
+        let devices = self.classified.devices.iter();
+        let answer = devices.filter_map(|(index, device)| {
+            let (runs, why) = match self.datapath.xdp(*index) {
+                Xdp::Off => return None,
+                Xdp::Native => ("native", None),
+                Xdp::Generic => ("generic", None),
+                Xdp::Tc(why) | Xdp::NoDriver(why) => ("tc", Some(why)),
+            };
+            Some(Accelerated { device: device.name.clone(), runs: runs.into(), why })
+        });
+        answer.collect()
     }
 
     fn sync_state(&self) -> Sync {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::server::api::{Attached, Counts, Failure, Source, Sync};
+use crate::server::api::{Accelerated, Attached, Counts, Failure, Source, Sync};
 
 fn status() -> Status {
     let settings = [
@@ -26,6 +26,11 @@ fn status() -> Status {
             addr6: Some("2001:db8::1".parse().unwrap()),
             ethernet: true,
             default_route: true,
+        }],
+        acceleration: vec![Accelerated {
+            device: "eth0".into(),
+            runs: "tc".into(),
+            why: Some("its driver takes no XDP program".into()),
         }],
         pod_interfaces: vec!["lxc1".into()],
         node_port_addresses: vec!["192.0.2.1".parse().unwrap()],
@@ -95,4 +100,13 @@ fn details_say_what_is_served_and_attached() {
     assert!(text.contains("  - NodePort:     Enabled (Range: 30000-32767)\n"), "{text}");
     assert!(text.contains("  - externalIPs:  Disabled\n"), "{text}");
     assert!(text.contains("  tc_ingress   eth0        tcx    9\n"), "{text}");
+}
+
+#[test]
+fn each_device_is_said_to_run_xdp_or_why_not() {
+    let line = "eth0 tc (its driver takes no XDP program)";
+    assert!(text(&status()).contains(&format!("XDP Acceleration:        {line}\n")), "{}", text(&status()));
+    assert!(details(&status(), &[]).contains(&format!("[{line}]")));
+    let off = Status { acceleration: Vec::new(), ..status() };
+    assert!(!text(&off).contains("XDP"));
 }
