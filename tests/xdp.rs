@@ -61,7 +61,7 @@ fn forwarded(lab: &Lab) -> (u64, u64) {
         let all = list.as_array().unwrap().iter();
         all.filter(|row| row["reason"] == reason).map(|row| row["packets"].as_u64().unwrap()).sum()
     };
-    (of("Forwarded by XDP"), of("Forwarded"))
+    (of("forwarded_xdp"), of("forwarded"))
 }
 
 /// From outside to a NodePort of node 1 whose only backend is on node 2.
