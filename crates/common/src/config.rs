@@ -43,6 +43,8 @@ pub mod feature {
     pub const HOST_NAMESPACE_ONLY: u32 = 1 << 4;
     /// Some pods have opted out of the socket path: their cgroups stand in the `opt_out` map.
     pub const OPT_OUT: u32 = 1 << 5;
+    /// `loadBalancer.acceleration` is not `disabled`: devices may run XDP.
+    pub const XDP: u32 = 1 << 8;
     /// The kernel's `bpf_fib_lookup` tells the source address that a route asks for (BPF_FIB_LOOKUP_SRC, 6.7).
     pub const FIB_SOURCE: u32 = 1 << 16;
     /// `loadBalancer.dsrDispatch: opt`: the service's address travels in an IPv4 option or an IPv6 destination option.

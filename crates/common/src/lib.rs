@@ -27,6 +27,7 @@ pub mod snat;
 mod sock;
 mod source_range;
 pub mod tcp;
+mod xdp;
 
 pub use addr::{Addr, Ip4, Ip6, PortBe, Proto};
 pub use affinity::{AffinityKey, AffinityRow, client};
@@ -40,6 +41,7 @@ pub use reason::{Counter, Direction, Reason};
 pub use service_cidr::{Cidr, SERVICE_CIDRS, ServiceCidrs};
 pub use sock::{SOCK_PEERS, SockPeer, SockPeers};
 pub use source_range::RangeKey;
+pub use xdp::{Mark, XdpDevice};
 
 /// Version of every layout in this crate. It names the pin directory, so that an agent never adopts maps whose rows
 /// mean something else; raise it whenever a key, a value or a map's type changes.

@@ -44,11 +44,13 @@ pub const REPLY_TOKENS: &str = "reply_tokens";
 pub const FRAGMENTS4: &str = "fragments4";
 /// `FragmentKey<Ip6>` -> `Fragment<Ip6>`: LRU_HASH, as [`FRAGMENTS4`].
 pub const FRAGMENTS6: &str = "fragments6";
+/// [`crate::XdpDevice::slot`] -> `XdpDevice`: ARRAY, read-only to programs.
+pub const XDP_DEVICES: &str = "xdp_devices";
 /// The programs' read-only configuration, a `Config`.
 pub const CONFIG: &str = "CONFIG";
 
 /// Every map that is pinned, in no order.
-pub const PINNED: [&str; 20] = [
+pub const PINNED: [&str; 21] = [
     FRONTENDS4,
     FRONTENDS6,
     BACKENDS4,
@@ -69,6 +71,7 @@ pub const PINNED: [&str; 20] = [
     OPT_OUT,
     SERVICE_CIDRS,
     REPLY_TOKENS,
+    XDP_DEVICES,
 ];
 
 /// Backend ids in one element of the `pool` array: elements are padded to 8 bytes, so single ids would waste half.

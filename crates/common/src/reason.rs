@@ -109,6 +109,8 @@ reasons! {
     DsrCollision = 41, false, "dsr_collision", "DSR: client port in use with the same backend";
     /// A later fragment to a service's own address, of a datagram whose first fragment has not been here.
     FragmentOrphan = 50, true, "fragment_orphan", "IP fragment before its first fragment";
+    /// As `forwarded`, but by XDP: the packet never left the driver.
+    ForwardedByXdp = 28, false, "forwarded_xdp", "Forwarded by XDP";
 }
 
 impl Reason {

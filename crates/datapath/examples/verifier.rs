@@ -11,8 +11,8 @@ use shunt_datapath::testrun::TestRun;
 use shunt_datapath::{Settings, Sizes};
 
 /// Features that are on or off on their own; their names are those of the output.
-const OPTIONS: [(&str, u32); 2] =
-    [("bind-protection", feature::BIND_PROTECTION), ("csum-ipv6", feature::CSUM_IPV6)];
+const OPTIONS: [(&str, u32); 3] =
+    [("bind-protection", feature::BIND_PROTECTION), ("csum-ipv6", feature::CSUM_IPV6), ("xdp", feature::XDP)];
 
 const FAMILIES: [(&str, u32); 3] =
     [("ipv4", feature::IPV4), ("ipv6", feature::IPV6), ("dual", feature::IPV4 | feature::IPV6)];

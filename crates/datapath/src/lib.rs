@@ -33,7 +33,7 @@ mod sys;
 mod table;
 pub mod testrun;
 
-pub use attach::{Attachment, Interface, Mode, Role};
+pub use attach::{Acceleration, Attachment, Interface, Mode, Role, Xdp};
 pub use clock::Clock;
 pub use datapath::Datapath;
 pub use error::Error;

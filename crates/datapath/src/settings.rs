@@ -1,7 +1,7 @@
 //! What the agent's configuration says to the datapath.
 
-use crate::Error;
 use crate::expire::Lifetimes;
+use crate::{Acceleration, Error};
 use shunt_common::{feature, maps};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -27,6 +27,8 @@ pub struct Settings {
     pub features: u32,
     /// How long silent flows are remembered.
     pub lifetimes: Lifetimes,
+    /// Whether devices run XDP. Anything but [`Acceleration::Disabled`] needs [`feature::XDP`] among the features.
+    pub acceleration: Acceleration,
     /// Attach to devices by clsact filters even where the kernel has TCX; for tests.
     pub force_clsact: bool,
 }
@@ -97,6 +99,7 @@ impl Settings {
             snat_ports: 32768..=65535,
             features: feature::IPV4 | feature::IPV6 | feature::BIND_PROTECTION | feature::DSR_OPT,
             lifetimes: Lifetimes::default(),
+            acceleration: Acceleration::Disabled,
             force_clsact: false,
         }
     }

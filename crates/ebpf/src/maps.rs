@@ -8,7 +8,7 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkSto
 use aya_ebpf::macros::btf_map;
 use shunt_common::{
     AffinityKey, AffinityRow, Backend, Counter, Device, Flow, FlowKey, Fragment, FragmentKey, Frontend,
-    FrontendKey, Ip4, Ip6, Reason, ServiceCidrs, SockPeer, SockPeers,
+    FrontendKey, Ip4, Ip6, Reason, ServiceCidrs, SockPeer, SockPeers, XdpDevice,
     maps::{
         AFFINITY_ROWS, FLOW_ROWS, FRAGMENT_ROWS, LB_MAP_MAX, OPT_OUTS, POOL_LANES, RING_SLOTS, SOURCE_RANGES,
     },
@@ -50,6 +50,7 @@ const AFFINITIES: usize = AFFINITY_ROWS as usize;
 const FRAGMENTS: usize = FRAGMENT_ROWS as usize;
 const RANGES: usize = SOURCE_RANGES as usize;
 const OPTED: usize = OPT_OUTS as usize;
+const XDP_ROWS: usize = XdpDevice::SLOTS as usize;
 const COUNTERS: usize = Reason::COUNTERS as usize;
 
 #[btf_map(name = "frontends4")]
@@ -106,3 +107,6 @@ pub static OPT_OUT: HashMap<u64, u32, OPTED, AGENT> = HashMap::new();
 pub static SERVICE_CIDRS: Array<ServiceCidrs, 1, AGENT_ARRAY> = Array::new();
 #[btf_map(name = "reply_tokens")]
 pub static REPLY_TOKENS: PerCpuArray<u64, 1> = PerCpuArray::new();
+/// Slots by [`XdpDevice::slot`].
+#[btf_map(name = "xdp_devices")]
+pub static XDP_DEVICES: Array<XdpDevice, XDP_ROWS, AGENT_ARRAY> = Array::new();

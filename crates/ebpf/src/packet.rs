@@ -1,5 +1,6 @@
 //! Access to a packet, the same for every hook that sees one.
 
+use crate::config;
 use crate::outcome::REDIRECT;
 use aya_ebpf::bindings::{__sk_buff, bpf_redir_neigh};
 use aya_ebpf::helpers::generated::{
@@ -7,7 +8,7 @@ use aya_ebpf::helpers::generated::{
     bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes,
 };
 use core::ffi::c_void;
-use shunt_common::csum;
+use shunt_common::{Mark, csum, feature};
 
 /// Pseudo-header flag of `bpf_l4_csum_replace`: the change is in addresses, which offloaded sums cover too.
 const PSEUDO_HDR: u64 = 0x10;
@@ -21,6 +22,9 @@ pub const KIND_IPV6: u64 = 0x80;
 ///
 /// Pointers from [`Packet::at`] die at the next call that may move the packet: every method that takes an offset.
 pub trait Packet: Copy {
+    /// The stack has not seen the packet yet, nor has tc: what cannot be done here is passed up as it came.
+    const AT_DRIVER: bool;
+
     /// Whole length in bytes.
     fn len(self) -> u32;
     /// The device it is on.
@@ -61,10 +65,14 @@ pub trait Packet: Copy {
     fn exceeds_mtu(self, ifindex: u32, mtu: &mut u32) -> bool;
     /// Asks the FIB with a set of `FIB_*` flags; returns the kernel's BPF_FIB_LKUP_RET_* code or a negative error.
     fn fib(self, params: &mut Fib, flags: u32) -> i64;
+    /// Whether [`Packet::send`] can send it out of a device.
+    fn reaches(self, ifindex: u32) -> bool;
     /// Sends it out of a device as it is. Last step: the packet is gone.
     fn send(self, ifindex: u32) -> bool;
     /// Sends it out of a device to a next hop that the kernel resolves. Last step: the packet is gone.
     fn send_to_neighbour(self, ifindex: u32, family: u8, next_hop: &[u32; 4]) -> bool;
+    /// Whether XDP has found that no flow and no frontend of ours is concerned.
+    fn is_settled(self) -> bool;
 }
 
 /// What a packet that will be cut into segments carries.
@@ -135,6 +143,9 @@ macro_rules! field {
     };
 }
 
+// Below the macro, which it uses too.
+pub mod xdp;
+
 /// `PACKET_OTHERHOST` (include/uapi/linux/if_packet.h): a promiscuous device heard a frame for somebody else.
 const OTHER_HOST: u32 = 3;
 /// The VLAN's number in a tag (IEEE 802.1Q); zero is a mere priority.
@@ -154,6 +165,8 @@ impl Skb {
 }
 
 impl Packet for Skb {
+    const AT_DRIVER: bool = false;
+
     #[inline(always)]
     fn len(self) -> u32 {
         field!(self, len)
@@ -282,6 +295,11 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn reaches(self, _: u32) -> bool {
+        true
+    }
+
+    #[inline(always)]
     fn send(self, ifindex: u32) -> bool {
         // SAFETY: no pointers.
         unsafe { bpf_redirect(ifindex, 0) == i64::from(REDIRECT) }
@@ -300,5 +318,18 @@ impl Packet for Skb {
                 0,
             ) == i64::from(REDIRECT)
         }
+    }
+
+    #[inline(always)]
+    fn is_settled(self) -> bool {
+        if !config::has(feature::XDP) {
+            return false;
+        }
+        let start = field!(self, data_meta) as usize;
+        if start + size_of::<Mark>() > field!(self, data) as usize {
+            return false;
+        }
+        // SAFETY: the bounds were checked.
+        unsafe { *(start as *const Mark) == Mark::new(config::host_netns_cookie(), self.ifindex()) }
     }
 }

@@ -1,6 +1,6 @@
 //! TCX links on interfaces (Linux 6.6), and what they share with cgroup links: a pin that outlives the agent.
 
-use super::{Hook, Side};
+use super::{Hook, Side, xdp};
 use crate::pins::{self, Pins};
 use crate::sys::link::{self, LinkInfo};
 use crate::{Error, sys};
@@ -27,11 +27,11 @@ pub(crate) fn pin_name(ifindex: u32, hook: &Hook) -> String {
     format!("{ifindex}-{}", hook.program)
 }
 
-/// The interface and hook that a pin's name tells.
-pub(crate) fn parse_pin(name: &str) -> Option<(u32, &'static Hook)> {
+/// The interface and program that a pin's name tells.
+pub(crate) fn parse_pin(name: &str) -> Option<(u32, &'static str)> {
     let (ifindex, program) = name.split_once('-')?;
-    let hook = super::HOOKS.iter().find(|h| h.program == program)?;
-    Some((ifindex.parse().ok()?, hook))
+    let programs = super::HOOKS.iter().map(|h| h.program).chain([xdp::PROGRAM]);
+    Some((ifindex.parse().ok()?, programs.into_iter().find(|p| *p == program)?))
 }
 
 /// Puts `program` first at one side of an interface, or in the place of the one that an earlier agent put there.

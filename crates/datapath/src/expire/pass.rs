@@ -127,12 +127,19 @@ where
         let verdict = judge::judge(&row, partner.as_ref(), now, rules);
         if verdict == Verdict::Orphan {
             step.orphans += u64::from(self.remove(key)?);
-        } else if ended || verdict == Verdict::Expired {
+        } else if ended || (verdict == Verdict::Expired && self.is_unchanged(key, flow)?) {
             let count = if ended { &mut step.backend_gone } else { &mut step.expired };
             *count += u64::from(self.end(key, &partner_key, flow)?);
             gone.insert(partner_key);
         }
         Ok(())
+    }
+
+    /// Whether nothing has happened to a row since its chunk was read: a client that speaks again just now, perhaps with a new
+    /// socket on an old port, would not be answered.
+    fn is_unchanged(&self, key: &FlowKey<A>, flow: &Flow<A>) -> Result<bool, Error> {
+        let reading = Error::system(format!("reading map {}", self.flows.name()));
+        Ok(self.flows.get(key).map_err(reading)?.is_some_and(|now| now.stamp == flow.stamp))
     }
 
     /// Whether the row's backend id is unused or another's by now.

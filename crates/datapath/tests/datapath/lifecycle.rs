@@ -37,10 +37,11 @@ fn start_pins_and_attaches_everything() {
 #[test]
 fn every_program_of_the_object_has_a_hook() {
     let node = Node::new();
-    let settings = node.settings();
+    let mut settings = node.settings();
+    settings.features |= shunt_common::feature::XDP;
     let run = TestRun::load(&TestRun::config(&settings), &settings.sizes).unwrap();
     let attached = node.start().attachments().unwrap();
-    let interfaces = ["tc_ingress", "tc_egress", "pod_ingress", "pod_egress"];
+    let interfaces = ["tc_ingress", "tc_egress", "pod_ingress", "pod_egress", "xdp"];
     let only_run = ["clock", "floor"];
     let mut hooks: Vec<_> = attached.iter().map(|a| a.hook).chain(interfaces).chain(only_run).collect();
     hooks.sort();

@@ -20,3 +20,6 @@ mod safety;
 mod snat;
 mod vip;
 mod world;
+
+/// Whether what comes in at a device meets XDP before tc, see `packets_xdp/main.rs`.
+const AT_DRIVER: bool = false;

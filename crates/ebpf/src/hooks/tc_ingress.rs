@@ -47,6 +47,10 @@ fn ingress<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
     {
         return outcome;
     }
+    // XDP has looked for what is looked for below.
+    if pkt.is_settled() {
+        return Outcome::Pass;
+    }
     if let Some(row) = known::find(p) {
         if !serves(row.get().flags) {
             return Outcome::Pass;

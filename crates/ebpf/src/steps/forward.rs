@@ -6,7 +6,7 @@ use crate::outcome::Outcome;
 use crate::packet::{FIB_SOURCE, Fib, Packet};
 use crate::steps::dsr::Dispatch;
 use crate::steps::parse::Parsed;
-use crate::steps::{dsr, reject};
+use crate::steps::{dsr, pick, reject};
 use shunt_common::{Egress, Flow, Reason, feature};
 
 /// Codes of `bpf_fib_lookup` (include/uapi/linux/bpf.h).
@@ -67,14 +67,47 @@ pub fn by_cache<P: Packet, A: reject::Reject + Dispatch>(pkt: P, p: &Parsed<A>, 
         return reject::ttl_exceeded(pkt, p);
     }
     let egress = row.egress;
+    if !pkt.reaches(egress.ifindex) {
+        return Outcome::Pass;
+    }
     let mut mtu = 0;
     if pkt.len() > ALWAYS_FITS && pkt.exceeds_mtu(egress.ifindex, &mut mtu) {
         return reject::too_big(pkt, p, mtu);
     }
-    if !dsr::write(pkt, p, row) || !set_macs(pkt, &egress) {
+    by_macs(pkt, p, row, &egress)
+}
+
+/// Rewrites and sends to MAC addresses that are known.
+#[inline(always)]
+fn by_macs<P: Packet, A: Dispatch>(pkt: P, p: &Parsed<A>, row: &Flow<A>, egress: &Egress) -> Outcome {
+    if !dsr::write(pkt, p, row) || !set_macs(pkt, egress) {
         return Outcome::Drop(Reason::RewriteFailed);
     }
-    if pkt.send(egress.ifindex) { Outcome::Redirected } else { Outcome::Drop(Reason::NoRoute) }
+    if !pkt.send(egress.ifindex) {
+        Outcome::Drop(Reason::NoRoute)
+    } else if egress.ifindex == pkt.ifindex() {
+        Outcome::Turned
+    } else {
+        Outcome::Redirected
+    }
+}
+
+/// One new flow in so many goes up from XDP, so that next hops that only new flows use stay known to the kernel.
+const NEW_FLOWS_UP: u32 = 64;
+
+/// Sends a new flow's packet from XDP by the MAC addresses of a fresh FIB answer, or passes it up.
+#[inline(always)]
+fn by_fib_at_driver<P: Packet, A: Dispatch>(
+    pkt: P,
+    p: &Parsed<A>,
+    row: &Flow<A>,
+    code: i64,
+    fib: &Fib,
+) -> Outcome {
+    if code != FIB_SUCCESS || !pkt.reaches(fib.ifindex) || pick::random() % NEW_FLOWS_UP == 0 {
+        return Outcome::Pass;
+    }
+    by_macs(pkt, p, row, &cacheable(code, fib))
 }
 
 /// Rewrites and sends by a fresh FIB answer.
@@ -98,6 +131,9 @@ pub fn by_fib<P: Packet, A: reject::Reject + Dispatch>(
             return reject::too_big(pkt, p, u32::from(fib.mtu).wrapping_sub(dsr::growth(p, row)));
         }
         _ => return Outcome::Drop(Reason::NoRoute),
+    }
+    if P::AT_DRIVER {
+        return by_fib_at_driver(pkt, p, row, code, fib);
     }
     if !dsr::write(pkt, p, row) {
         return Outcome::Drop(Reason::RewriteFailed);

@@ -70,6 +70,8 @@ pub fn start<P: Packet, A: Parse + reject::Reject + Dispatch>(
     }
     if picked.backend.is_local() || matches!(scope, Scope::Internal) {
         return match reserve(pkt, p, scratch) {
+            // tc, on its way up, finds the flow.
+            Ok(()) if P::AT_DRIVER => Outcome::Pass,
             Ok(()) if rewrite(pkt, p, &scratch.row, 0) => Outcome::Stack,
             Ok(()) => Outcome::Drop(Reason::RewriteFailed),
             Err(refused) => refuse(refused),

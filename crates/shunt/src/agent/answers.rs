@@ -2,7 +2,8 @@
 
 use super::opt_out::OptOut;
 use super::{Agent, direct};
-use crate::server::api::{Attached, Counts, Failure, Source, Status, Sync};
+use crate::server::api::{Accelerated, Attached, Counts, Failure, Source, Status, Sync};
+use shunt_datapath::Xdp;
 use shunt_model::{NodeCondition, Problem};
 use std::collections::BTreeMap;
 
@@ -30,6 +31,7 @@ impl Agent {
         }
         let mut problems = self.problems();
         problems.extend(self.health_ports.problems());
+        problems.extend(self.xdp_problems());
         let opt_out = self.opt_out.as_ref();
         let degraded = self.sockets.degraded().into_iter();
         Status {
@@ -45,6 +47,7 @@ impl Agent {
             sync: self.sync_state(),
             counts: self.counts(),
             devices: self.classified.devices.values().cloned().collect(),
+            acceleration: self.acceleration(),
             pod_interfaces: self.classified.pods.values().cloned().collect(),
             node_port_addresses: self.model.node_port_addresses().to_vec(),
             attachments: attachments
@@ -80,6 +83,21 @@ impl Agent {
     /// How direct server return fares, when anybody asks for it.
     fn direct(&self) -> direct::Findings {
         direct::look(&self.config, &self.classified, self.model.asks_for_dsr())
+    }
+
+    /// What each device's packets meet before tc, with why.
+    fn acceleration(&self) -> Vec<Accelerated> {
+        let devices = self.classified.devices.iter();
+        let answer = devices.filter_map(|(index, device)| {
+            let (runs, why) = match self.datapath.xdp(*index) {
+                Xdp::Off => return None,
+                Xdp::Native => ("native", None),
+                Xdp::Generic => ("generic", None),
+                Xdp::Tc(why) | Xdp::NoDriver(why) => ("tc", Some(why)),
+            };
+            Some(Accelerated { device: device.name.clone(), runs: runs.into(), why })
+        });
+        answer.collect()
     }
 
     fn sync_state(&self) -> Sync {

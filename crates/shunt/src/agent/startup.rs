@@ -74,6 +74,8 @@ pub(super) fn start(
     let node_ips: Vec<IpAddr> = config.node_address().into_iter().collect();
     let classified = classify(&net, &patterns, &node_ips);
     let (datapath, settings) = datapath(&config, &classified)?;
+    let devices: Vec<u32> = classified.devices.keys().copied().collect();
+    datapath.require_xdp(&devices).map_err(|e| e.to_string())?;
     let failed = |e: shunt_datapath::Error| e.to_string();
     let mut store = datapath.store().map_err(failed)?;
     let mut model = Model::new(config.model_options(), store.capacity());

@@ -108,9 +108,21 @@ fn text(status: &Status) -> String {
         ("Attach Mode:".into(), attach_mode(status)),
         ("Problems:".into(), status.problems.len().to_string()),
     ];
+    if !status.acceleration.is_empty() {
+        lines.push(("XDP Acceleration:".into(), acceleration(status)));
+    }
     lines.extend(status.degraded.iter().map(|what| ("Degraded:".into(), what.clone())));
     lines.extend(status.errors.iter().map(|e| (format!("Error in {}:", e.module), e.message.clone())));
     pairs(&lines, 25)
+}
+
+/// `eth0 native, eth1 tc (its driver takes no XDP program)`.
+fn acceleration(status: &Status) -> String {
+    let each = status.acceleration.iter().map(|a| match &a.why {
+        Some(why) => format!("{} {} ({why})", a.device, a.runs),
+        None => format!("{} {}", a.device, a.runs),
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 fn pairs(lines: &[(String, String)], width: usize) -> String {
@@ -149,7 +161,8 @@ fn dispatch(name: &str) -> &str {
 }
 
 fn attach_mode(status: &Status) -> String {
-    let on_interfaces = status.attachments.iter().filter(|a| !a.interface.is_empty());
+    let on_interfaces =
+        status.attachments.iter().filter(|a| !a.interface.is_empty() && !a.mode.starts_with("xdp"));
     let mut modes: Vec<&str> = on_interfaces.map(|a| a.mode.as_str()).collect();
     modes.sort_unstable();
     modes.dedup();
@@ -175,7 +188,11 @@ fn details(status: &Status, maps: &[MapUse]) -> String {
         ("  Mode:", get("loadBalancer.mode").to_uppercase()),
         ("    DSR Dispatch Mode:", dispatch(get("loadBalancer.dsrDispatch")).into()),
         ("  Backend Selection:", capital(get("loadBalancer.algorithm"))),
-        ("  XDP Acceleration:", capital(get("loadBalancer.acceleration"))),
+        ("  XDP Acceleration:", {
+            let setting = capital(get("loadBalancer.acceleration"));
+            let devices = acceleration(status);
+            if devices.is_empty() { setting } else { format!("{setting}   [{devices}]") }
+        }),
     ];
     text += &pairs(&lines.map(|(name, value)| (name.into(), value)), 26);
     text += "  Services:\n";

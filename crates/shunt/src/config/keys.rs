@@ -168,9 +168,9 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "loadBalancer.acceleration",
-        Kind::OneOf(&["disabled"], &["native", "best-effort", "testing-only"]),
+        Kind::OneOf(&["disabled", "native", "best-effort", "testing-only"], &[]),
         "disabled",
-        "XDP.",
+        "XDP in the drivers of devices: native refuses to start where one cannot, best-effort falls back to tc there.",
     ),
     key(
         "loadBalancer.dsrDispatch",
@@ -315,9 +315,13 @@ mod defaults {
     pub(super) const SOURCE_RANGES: &str = "65536";
 }
 
-/// The key at a path.
+/// Other paths by which users of Cilium's chart know a key.
+const ALIASES: [(&str, &str); 1] = [("nodePort.acceleration", "loadBalancer.acceleration")];
+
+/// The key at a path, or at one of its other paths.
 #[must_use]
 pub fn find(path: &str) -> Option<&'static Key> {
+    let path = ALIASES.iter().find(|(alias, _)| *alias == path).map_or(path, |(_, path)| path);
     KEYS.iter().find(|k| k.path == path)
 }
 
@@ -370,6 +374,11 @@ mod tests {
         assert_eq!(defaults::FLOW_ROWS, maps::FLOW_ROWS.to_string());
         assert_eq!(defaults::AFFINITY_ROWS, maps::AFFINITY_ROWS.to_string());
         assert_eq!(defaults::SOURCE_RANGES, maps::SOURCE_RANGES.to_string());
+    }
+
+    #[test]
+    fn an_alias_names_the_same_key() {
+        assert_eq!(find("nodePort.acceleration").unwrap().path, "loadBalancer.acceleration");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{NodePortAddresses, Resolved, Value, value};
 use shunt_common::feature;
-use shunt_datapath::{Lifetimes, Settings, Sizes};
+use shunt_datapath::{Acceleration, Lifetimes, Settings, Sizes};
 use shunt_model::{Mode, NodePortOptions, Options};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -105,6 +105,10 @@ impl Config {
         if !r.text("socketLB.optOutLabel").is_empty() {
             settings.features |= feature::OPT_OUT;
         }
+        settings.acceleration = self.acceleration();
+        if settings.acceleration != Acceleration::Disabled {
+            settings.features |= feature::XDP;
+        }
         settings.lifetimes = Lifetimes {
             tcp_established: r.duration("flows.tcpEstablishedTimeout"),
             tcp_syn: r.duration("flows.tcpSynTimeout"),
@@ -121,6 +125,17 @@ impl Config {
             .ok_or("nodePort.range leaves no ports for SNAT: end it at 65518 or before")?;
         settings.snat_ports = above.max(32768)..=u16::MAX;
         Ok(settings)
+    }
+
+    /// `loadBalancer.acceleration`.
+    #[must_use]
+    pub fn acceleration(&self) -> Acceleration {
+        match self.resolved.text("loadBalancer.acceleration") {
+            "native" => Acceleration::Native,
+            "best-effort" => Acceleration::BestEffort,
+            "testing-only" => Acceleration::Generic,
+            _ => Acceleration::Disabled,
+        }
     }
 
     fn cgroup_root(&self) -> Result<PathBuf, String> {
@@ -286,6 +301,20 @@ mod tests {
         assert!(answered(&[]));
         for key in ["nodePort.enableHealthCheck", "nodePort.enableHealthCheckLoadBalancerIP"] {
             assert!(!answered(&[&format!("{key}=false")]), "{key}");
+        }
+    }
+
+    #[test]
+    fn acceleration_asks_for_the_program_too() {
+        for (word, wanted) in [
+            ("native", Acceleration::Native),
+            ("best-effort", Acceleration::BestEffort),
+            ("testing-only", Acceleration::Generic),
+        ] {
+            let set = format!("loadBalancer.acceleration={word}");
+            let settings = config(&["cgroupRoot=/c", &set]).datapath_settings().unwrap();
+            assert_eq!(settings.acceleration, wanted);
+            assert_eq!(settings.features & feature::XDP, feature::XDP);
         }
     }
 

@@ -27,6 +27,9 @@ pub struct Status {
     pub counts: Counts,
     /// Devices with their addresses.
     pub devices: Vec<DeviceInfo>,
+    /// What each device's packets meet first, where acceleration is on.
+    #[serde(default)]
+    pub acceleration: Vec<Accelerated>,
     /// Names of the pod interfaces.
     pub pod_interfaces: Vec<String>,
     /// Where NodePorts answer.
@@ -106,6 +109,18 @@ pub struct OptOut {
     pub pods: Vec<String>,
     /// Those that asked for it and whose cgroup is not there: their sockets are translated, if they have any.
     pub missing: Vec<String>,
+}
+
+/// How a device is accelerated.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Accelerated {
+    /// Its name.
+    pub device: String,
+    /// `native`, `generic` or `tc`.
+    pub runs: String,
+    /// Why it is `tc`.
+    pub why: Option<String>,
 }
 
 /// A program that is attached.

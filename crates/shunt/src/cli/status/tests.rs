@@ -1,5 +1,5 @@
 use super::*;
-use crate::server::api::{Attached, Counts, Failure, OptOut, Source, Sync};
+use crate::server::api::{Accelerated, Attached, Counts, Failure, OptOut, Source, Sync};
 
 fn status() -> Status {
     let settings = [
@@ -28,6 +28,11 @@ fn status() -> Status {
             ethernet: true,
             default_route: true,
             mtu: 1500,
+        }],
+        acceleration: vec![Accelerated {
+            device: "eth0".into(),
+            runs: "tc".into(),
+            why: Some("its driver takes no XDP program".into()),
         }],
         pod_interfaces: vec!["lxc1".into()],
         node_port_addresses: vec!["192.0.2.1".parse().unwrap()],
@@ -122,4 +127,13 @@ fn the_coverage_of_the_socket_path_is_the_hosts_alone_where_that_is_asked_for() 
     assert!(details(&status, &[]).contains("  Socket LB Coverage:     Full\n"));
     status.settings.insert("socketLB.hostNamespaceOnly".into(), "true".into());
     assert!(details(&status, &[]).contains("  Socket LB Coverage:     Hostns-only\n"));
+}
+
+#[test]
+fn each_device_is_said_to_run_xdp_or_why_not() {
+    let line = "eth0 tc (its driver takes no XDP program)";
+    assert!(text(&status()).contains(&format!("XDP Acceleration:        {line}\n")), "{}", text(&status()));
+    assert!(details(&status(), &[]).contains(&format!("[{line}]")));
+    let off = Status { acceleration: Vec::new(), ..status() };
+    assert!(!text(&off).contains("XDP"));
 }
