@@ -115,7 +115,7 @@ fn source_is_down(agent: &Agent) {
         let done = agent.cli(&["status", "-o", "json"]).unwrap();
         let status: Value = serde_json::from_slice(&done.stdout)
             .map_err(|_| String::from_utf8_lossy(&done.stderr).into_owned())?;
-        let down = status["source"]["down"].as_object().is_some_and(|kinds| kinds.len() == 3);
+        let down = status["source"]["down"].as_object().is_some_and(|kinds| kinds.len() == 4);
         let ours = status["pid"].as_u64() == agent.id().map(u64::from);
         if down && ours { Ok(()) } else { Err(status.to_string()) }
     });

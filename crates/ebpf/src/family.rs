@@ -24,6 +24,9 @@ pub trait Family: Addr {
     const ETHERTYPE: u16;
     /// The feature bit that turns the family on.
     const FEATURE: u32;
+    /// The source that the FIB tells is the one that the route asks for, or the device's primary address. For IPv6 the kernel
+    /// chooses among all addresses, often the newest: one that moves between nodes would be taken for the node's own.
+    const ROUTE_NAMES_SOURCE: bool;
     /// ICMP of this family.
     const ICMP: Proto;
     /// Type of an echo request, and of its reply.
@@ -152,6 +155,7 @@ impl Family for Ip4 {
     const AF: u8 = 2;
     const ETHERTYPE: u16 = 0x0800u16.to_be();
     const FEATURE: u32 = feature::IPV4;
+    const ROUTE_NAMES_SOURCE: bool = true;
     const ICMP: Proto = Proto::Icmp;
     const ECHO: (u8, u8) = (8, 0);
     // Destination unreachable, time exceeded, parameter problem (RFC 792).
@@ -205,6 +209,7 @@ impl Family for Ip6 {
     const AF: u8 = 10;
     const ETHERTYPE: u16 = 0x86ddu16.to_be();
     const FEATURE: u32 = feature::IPV6;
+    const ROUTE_NAMES_SOURCE: bool = false;
     const ICMP: Proto = Proto::Icmp6;
     const ECHO: (u8, u8) = (128, 129);
     // Destination unreachable, packet too big, time exceeded, parameter problem (RFC 4443).

@@ -116,11 +116,11 @@ pub fn turn_round<P: Packet>(pkt: P, rewritten: bool) -> Outcome {
 }
 
 /// The source that the route asks for, or else the address of the device that it leaves by, or else the node's: replies
-/// come back the same way.
+/// come back the same way. For IPv6 the device's comes first, see [`Family::ROUTE_NAMES_SOURCE`].
 #[inline(always)]
 fn snat_source<A: Family>(fib: &Fib) -> A {
     let asked = A::from_words(&fib.src);
-    if asked != A::ZERO {
+    if A::ROUTE_NAMES_SOURCE && asked != A::ZERO {
         return asked;
     }
     if let Some(device) = DEVICES.get_ptr(fib.ifindex) {
@@ -130,7 +130,7 @@ fn snat_source<A: Family>(fib: &Fib) -> A {
             return addr;
         }
     }
-    A::node_addr()
+    if asked != A::ZERO { asked } else { A::node_addr() }
 }
 
 /// A lost race is dropped too: the sender's next packet finds the flow that won.
