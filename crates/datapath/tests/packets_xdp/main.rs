@@ -5,8 +5,16 @@
 #[path = "../packets/coverage.rs"]
 mod coverage;
 mod driver;
+#[path = "../packets/dsr.rs"]
+mod dsr;
+#[path = "../packets/dsr_ipip.rs"]
+mod dsr_ipip;
 #[path = "../packets/flows.rs"]
 mod flows;
+#[path = "../packets/fragments.rs"]
+mod fragments;
+#[path = "../packets/icmp_error.rs"]
+mod icmp_error;
 #[path = "../packets/local_socket.rs"]
 mod local_socket;
 #[path = "../packets/multihomed.rs"]
@@ -19,6 +27,8 @@ mod packet;
 mod pods;
 #[path = "../packets/policy.rs"]
 mod policy;
+#[path = "../packets/safety.rs"]
+mod safety;
 #[path = "../packets/snat.rs"]
 mod snat;
 #[path = "../packets/vip.rs"]
