@@ -1,7 +1,7 @@
 //! Which packet case belongs to which feature, and why a feature has none at a hook.
 
 /// The hooks that packets meet.
-pub const HOOKS: &[&str] = &["tc_ingress", "tc_egress", "pod_ingress", "pod_egress"];
+pub const HOOKS: &[&str] = &["xdp", "tc_ingress", "tc_egress", "pod_ingress", "pod_egress"];
 
 /// Something that the programs promise.
 pub struct Feature {
@@ -67,6 +67,13 @@ pub const FEATURES: &[Feature] = &[
         cases: &["dsr_ipip::"],
         without: &[(&["pod_ingress", "pod_egress"], OUTSIDE)],
     },
+    Feature {
+        title: "remote backend without leaving the driver",
+        cases: &["driver::"],
+        without: &[(&["tc_egress", "pod_ingress", "pod_egress"], "XDP is where packets come in by a device")],
+    },
+    Feature { title: "ICMP errors about flows", cases: &["icmp_error::"], without: &[] },
+    Feature { title: "fragments", cases: &["fragments::"], without: &[] },
     Feature { title: "SNAT ports and the node's own sockets", cases: &["local_socket::"], without: &[] },
     Feature {
         title: "several addresses and devices",
@@ -85,7 +92,7 @@ pub const FEATURES: &[Feature] = &[
     Feature {
         title: "hairpin",
         cases: &["policy::a_pod_reaches_itself"],
-        without: &[(&["tc_ingress", "tc_egress"], "the packet turns round at the pod's interface")],
+        without: &[(&["xdp", "tc_ingress", "tc_egress"], "the packet turns round at the pod's interface")],
     },
     Feature {
         title: "no backend",

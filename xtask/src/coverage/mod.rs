@@ -27,7 +27,8 @@ pub fn main(args: &[String]) -> Result<()> {
         bail!("usage: cargo xtask coverage");
     }
     let notes = notes()?;
-    let packets = ["test", "--locked", "--package", "shunt-datapath", "--test", "packets"];
+    let packets =
+        ["test", "--locked", "--package", "shunt-datapath", "--test", "packets", "--test", "packets_xdp"];
     sh::run(sh::cargo().args(packets).env(FILE, &notes))?;
     fs::write(page_file(), page(&fs::read_to_string(notes)?)?)?;
     sh::say(format!("{} is written", page_file().display()));
