@@ -11,8 +11,11 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 const MTU: u32 = 1300;
 
-/// Every kind of error that quotes a packet: type and code for IPv4 and IPv6, and whether it names an MTU.
-const ERRORS: [((u8, u8), (u8, u8), bool); 4] =
+/// Type and code.
+type Code = (u8, u8);
+
+/// Every kind of error that quotes a packet: for IPv4 and IPv6, and whether it names an MTU.
+const ERRORS: [(Code, Code, bool); 4] =
     [((3, 3), (1, 4), false), ((3, 4), (2, 0), true), ((11, 0), (3, 0), false), ((12, 0), (4, 0), false)];
 
 /// How much of the packet a router quotes.
