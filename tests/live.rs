@@ -127,7 +127,7 @@ fn served_without_the_api(lab: &Lab) {
     eventually_answers(&lab.client, node_port(lab, 0, 30082));
     let at = |port| SocketAddr::new("127.0.0.1".parse().unwrap(), port);
     for (port, path, word) in
-        [(10256, "/healthz", "lastUpdated"), (9962, "/metrics", "shunt_watches_down 3\n")]
+        [(10256, "/healthz", "lastUpdated"), (9962, "/metrics", "shunt_watches_down 4\n")]
     {
         let answer = http(&lab.nodes[0].host, at(port), path).unwrap();
         assert!(answer.body().is_some_and(|body| body.contains(word)), "{path}: {answer:?}");

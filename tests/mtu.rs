@@ -44,6 +44,9 @@ fn a_router_that_says_too_big_is_heard_by_the_client() {
             assert_eq!(answer, Answer::Ok(BYTES.to_string()), "{to}");
         }
         let remote = SocketAddr::new(lab.nodes[0].addresses.of(v6), 30082).to_string();
+        // What the connections taught the client is forgotten.
+        let family = if v6 { "-6" } else { "-4" };
+        sh::output("ip", &["-n", lab.client.netns.name(), family, "route", "flush", "cache"]).unwrap();
         // A datagram that may not be cut is told the MTU of that link.
         let mtu: Answer = probe(&lab.client, &["mtu", &remote, "--bytes", "1400"]).unwrap();
         assert_eq!(mtu, Answer::Ok("1300".to_owned()), "{remote}");
