@@ -17,7 +17,7 @@ use crate::sh;
 use features::{FEATURES, Feature, HOOKS};
 
 /// The environment variable by which the packet cases know where to note what they run.
-pub const FILE: &str = "SHUNT_COVERAGE";
+pub const FILE: &str = "PACKET_CASE_NOTES";
 
 const FAMILIES: [&str; 2] = ["V4", "V6"];
 
