@@ -1,7 +1,7 @@
 //! A kubeadm DaemonSet with only the image changed: the same command line, the same two files.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use shunt_e2e::{eventually_answers, json, node_port};
+use shunt_e2e::{eventually, eventually_answers, json, node_port};
 use shunt_lab::agent::binary;
 use shunt_lab::cluster::Lab;
 use shunt_lab::demo::apply_examples;
@@ -9,7 +9,7 @@ use shunt_lab::place::Process;
 use shunt_lab::topology::{Style, Topology};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What kubeadm writes to the ConfigMap's key `config.conf`, as far as it says anything.
 const CONFIG: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1
@@ -27,6 +27,8 @@ mode: \"\"
 nodePortAddresses: null
 oomScoreAdj: 10
 oldField: from another version
+iptables:
+  minSyncPeriod: 3s
 ";
 
 struct DropIn {
@@ -96,7 +98,32 @@ impl DropIn {
         let score = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", running.id())).unwrap();
         // A score below the own one needs a right that tests may lack.
         assert_eq!(score.trim(), "10");
+        self.changes_wait_for_the_least_period();
         running.term().unwrap();
+    }
+
+    fn changes_wait_for_the_least_period(&self) {
+        let agent = &self.lab.nodes[0].agent;
+        let put = |name: &str, node_port: u16| {
+            let service = serde_json::json!({"apiVersion": "v1", "kind": "Service",
+                "metadata": {"name": name, "namespace": "default"},
+                "spec": {"type": "NodePort", "selector": {"app": "web"},
+                    "ports": [{"port": 80, "targetPort": 8080, "nodePort": node_port}]}});
+            self.lab.api().put(service).unwrap();
+        };
+        put("first", 31771);
+        eventually_answers(&self.lab.client, node_port(&self.lab, 0, 31771));
+        // Its endpoints have just been written.
+        put("second", 31772);
+        let put_at = Instant::now();
+        assert_eq!(agent.ask(&["status", "--brief"]).unwrap(), "OK\n");
+        assert!(put_at.elapsed() < Duration::from_secs(2), "the agent answers while changes wait");
+        eventually("the second service is written", || {
+            let rows = agent.ask(&["bpf", "lb", "list"]).map_err(|e| e.to_string())?;
+            if rows.contains(":31772/TCP") { Ok(()) } else { Err(rows) }
+        });
+        let waited = put_at.elapsed();
+        assert!(waited > Duration::from_secs(2) && waited < Duration::from_secs(6), "{waited:?}");
     }
 
     fn cleanup(&self) {

@@ -104,6 +104,6 @@ fn lb(agent: &Agent, frontend: SocketAddr, backend: SocketAddr, local: bool) -> 
     for pool in ["external", "internal"] {
         assert_eq!(frontend[pool], serde_json::json!([backend["id"]]), "{frontend}");
     }
-    assert_eq!(frontend["flags"], "[NodePort]", "{frontend}");
+    assert_eq!(frontend["flags"], serde_json::json!(["NodePort"]), "{frontend}");
     (frontend["service"].clone(), backend["id"].clone())
 }

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 use shunt_e2e::{eventually, eventually_answers, node_port, problems};
+use shunt_lab::api::Kind;
 use shunt_lab::cluster::{Lab, http, lab_binary};
 use shunt_lab::place::{Place, Process};
 use shunt_lab::probe::Answer;
@@ -17,6 +18,7 @@ fn health_is_answered_as_by_kube_proxy() {
     let lab = Lab::up(Topology { nodes: 2, ..Topology::new("health", Style::Routed) }).unwrap();
     lab.api().put(service("Local")).unwrap();
     a_service_is_healthy_where_its_endpoints_are(&lab);
+    a_load_balancers_address_answers_whomever_it_probes_from(&lab);
     its_server_goes_and_comes_with_the_policy(&lab);
     a_node_that_is_drained_gets_no_new_traffic_and_lives_on(&lab);
     the_proxys_own_port_answers(&lab);
@@ -61,6 +63,28 @@ fn a_service_is_healthy_where_its_endpoints_are(lab: &Lab) {
     eventually_is("IPv6", &lab.client, v6, "/", |a| a.body() == Some(body));
 }
 
+fn a_load_balancers_address_answers_whomever_it_probes_from(lab: &Lab) {
+    let patch = |ranges: &str| {
+        let patch = format!(r#"{{"spec":{{"loadBalancerSourceRanges":{ranges}}}}}"#);
+        lab.kubectl(&["patch", "service", "lb", "-p", &patch]).unwrap();
+    };
+    let service = lab.api().get(Kind::Service, "default", "lb").unwrap();
+    let ip = service.pointer("/status/loadBalancer/ingress/0/ip").and_then(Value::as_str).unwrap();
+    let at = |port| SocketAddr::new(ip.parse().unwrap(), port);
+    // Nobody from here may use the service; its health is no secret.
+    patch(r#"["192.0.2.77/32"]"#);
+    eventually_is("the service", &lab.client, at(80), "/", |a| *a == Answer::Timeout);
+    for from in [&lab.client, &lab.nodes[0].host, &lab.nodes[0].pods[1].place] {
+        eventually_is("a load balancer's address", from, at(HEALTH), "/any", |a| {
+            a.body().is_some_and(|b| b.contains("\"localEndpoints\": 1"))
+        });
+    }
+    // The other node has none of its endpoints.
+    let elsewhere = &lab.nodes[1].host;
+    eventually_is("no local endpoint", elsewhere, at(HEALTH), "/", is_503);
+    patch("null");
+}
+
 fn its_server_goes_and_comes_with_the_policy(lab: &Lab) {
     let at = node_port(lab, 0, HEALTH);
     let patch = |spec: &str| {
@@ -99,9 +123,19 @@ fn the_proxys_own_port_answers(lab: &Lab) {
         "kubeproxy_network_programming_duration_seconds_bucket",
         "kubeproxy_proxy_healthz_total{code=\"503\"}",
         "process_resident_memory_bytes",
+        "rest_client_requests_total{code=\"200\",host=\"",
+        "kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy=\"external\",ip_family=\"IPv4\"} 0",
+        "kubeproxy_conntrack_reconciler_sync_duration_seconds_count{ip_family=\"IPv4\"}",
     ] {
         assert!(text.contains(name), "no {name} in\n{text}");
     }
+    let slis = http(host, at, "/metrics/slis").unwrap();
+    let last = "kubernetes_healthcheck{name=\"node-eligible\",type=\"healthz\"} 1";
+    assert!(slis.body().is_some_and(|text| text.contains(last)), "{slis:?}");
+    let other = SocketAddr::new("127.0.0.1".parse().unwrap(), 10249);
+    let elsewhere = http(&lab.nodes[1].host, other, "/metrics").unwrap();
+    let lacks = "kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy=\"external\",ip_family=\"IPv4\"} 1";
+    assert!(elsewhere.body().is_some_and(|text| text.contains(lacks)), "{elsewhere:?}");
     // Only the node itself is answered there.
     let outside = http(&lab.client, node_port(lab, 0, 10249), "/proxyMode").unwrap();
     assert_eq!(outside, Answer::Refused);

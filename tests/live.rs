@@ -115,7 +115,7 @@ fn source_is_down(agent: &Agent) {
         let done = agent.cli(&["status", "-o", "json"]).unwrap();
         let status: Value = serde_json::from_slice(&done.stdout)
             .map_err(|_| String::from_utf8_lossy(&done.stderr).into_owned())?;
-        let down = status["source"]["down"].as_object().is_some_and(|kinds| kinds.len() == 3);
+        let down = status["source"]["down"].as_object().is_some_and(|kinds| kinds.len() == 4);
         let ours = status["pid"].as_u64() == agent.id().map(u64::from);
         if down && ours { Ok(()) } else { Err(status.to_string()) }
     });
@@ -127,7 +127,7 @@ fn served_without_the_api(lab: &Lab) {
     eventually_answers(&lab.client, node_port(lab, 0, 30082));
     let at = |port| SocketAddr::new("127.0.0.1".parse().unwrap(), port);
     for (port, path, word) in
-        [(10256, "/healthz", "lastUpdated"), (9962, "/metrics", "shunt_watches_down 3\n")]
+        [(10256, "/healthz", "lastUpdated"), (9962, "/metrics", "shunt_watches_down 4\n")]
     {
         let answer = http(&lab.nodes[0].host, at(port), path).unwrap();
         assert!(answer.body().is_some_and(|body| body.contains(word)), "{path}: {answer:?}");

@@ -26,6 +26,33 @@ fn narrow_links_and_absent_offloads_harm_nothing() {
     transfers(&lab, "without offloads");
 }
 
+#[test]
+fn a_router_that_says_too_big_is_heard_by_the_client() {
+    let lab = Lab::up(Topology { nodes: 2, ..Topology::new("pmtu", Style::Routed) }).unwrap();
+    apply_examples(&lab).unwrap();
+    lab.settle().unwrap();
+    // The last link to each remote pod is narrower than either end knows: its node says so to whom the packets come from.
+    for device in ["veth1", "veth2"] {
+        let netns = lab.nodes[1].host.netns.name();
+        sh::output("ip", &["-n", netns, "link", "set", device, "mtu", "1300"]).unwrap();
+    }
+    for v6 in [false, true] {
+        let to = SocketAddr::new(lab.nodes[0].addresses.of(v6), 30007).to_string();
+        // Several, so that remote backends come to it.
+        for _ in 0..8 {
+            let answer: Answer = probe(&lab.client, &["bulk", &to, "--bytes", &BYTES.to_string()]).unwrap();
+            assert_eq!(answer, Answer::Ok(BYTES.to_string()), "{to}");
+        }
+        let remote = SocketAddr::new(lab.nodes[0].addresses.of(v6), 30082).to_string();
+        // What the connections taught the client is forgotten.
+        let family = if v6 { "-6" } else { "-4" };
+        sh::output("ip", &["-n", lab.client.netns.name(), family, "route", "flush", "cache"]).unwrap();
+        // A datagram that may not be cut is told the MTU of that link.
+        let mtu: Answer = probe(&lab.client, &["mtu", &remote, "--bytes", "1400"]).unwrap();
+        assert_eq!(mtu, Answer::Ok("1300".to_owned()), "{remote}");
+    }
+}
+
 /// From outside to a NodePort, from a pod to a ClusterIP by the socket path, and by the packet path.
 fn transfers(lab: &Lab, how: &str) {
     let pod = &lab.nodes[0].pods[0].place;

@@ -27,6 +27,9 @@ mod packet;
 #[allow(clippy::unwrap_used, clippy::expect_used, reason = "written for tests, where a panic is the report")]
 mod world;
 
+/// The packet cases' node is driven by the tc programs here.
+const AT_DRIVER: bool = false;
+
 /// A bench: its name on the command line, and what runs.
 type Bench = (&'static str, fn() -> anyhow::Result<report::Report>);
 

@@ -3,7 +3,7 @@
 use crate::cluster::{Cluster, FAMILIES};
 use crate::{cases, run};
 use serde_json::json;
-use shunt_lab::cluster::repeat;
+use shunt_lab::cluster::{repeat, repeat_udp};
 use shunt_lab::place::Place;
 use shunt_lab::topology::Style;
 use std::collections::BTreeSet;
@@ -17,11 +17,15 @@ fn affinity() {
         Style::Bridge,
         cases![
             a_client_stays_with_its_pod_until_affinity_is_switched_off,
+            affinity_holds_at_a_load_balancer_under_both_policies,
+            affinity_holds_for_datagrams,
             affinity_ends_with_its_timeout,
             affinity_ends_with_its_pod,
         ],
     );
 }
+
+const ALL: [&str; 4] = ["pod1-1", "pod1-2", "pod2-1", "pod2-2"];
 
 /// Which pods a place reaches in twelve connections.
 fn reached(from: &Place, to: SocketAddr) -> BTreeSet<String> {
@@ -67,6 +71,73 @@ fn a_client_stays_with_its_pod_until_affinity_is_switched_off(c: &Cluster) {
         shunt_e2e::eventually(&format!("{} sticks at {to}", from.name), || match reached(&from, to).len() {
             1 => Ok(()),
             many => Err(format!("{many} pods")),
+        });
+    }
+}
+
+/// On at the start, off, and on again, while the policy changes under it.
+fn affinity_holds_at_a_load_balancer_under_both_policies(c: &Cluster) {
+    for policy in ["Cluster", "Local"] {
+        let affinity = |value: &str| c.change("held", json!({"spec": {"sessionAffinity": value}}));
+        c.service(
+            "held",
+            json!({"type": "LoadBalancer", "externalTrafficPolicy": policy, "sessionAffinity": "ClientIP",
+            "selector": {"app": "web"}}),
+        );
+        let sticks = |from: &Place, to: SocketAddr| {
+            shunt_e2e::eventually(&format!("{} sticks at {to} ({policy})", from.name), || {
+                match reached(from, to).len() {
+                    1 => Ok(()),
+                    many => Err(format!("{many} pods")),
+                }
+            });
+        };
+        for v6 in FAMILIES {
+            let to = c.load_balancer("held", v6);
+            for from in [c.client(), c.pod(1, 2), c.bypass(1, 2), c.host(1)] {
+                shunt_e2e::eventually_answers(&from, to);
+                sticks(&from, to);
+            }
+        }
+        affinity("None");
+        for v6 in FAMILIES {
+            // From outside, the address leads to node 1.
+            let pods: &[&str] = if policy == "Local" { &["pod1-1", "pod1-2"] } else { &ALL };
+            c.reaches(&c.client(), c.load_balancer("held", v6), pods);
+        }
+        affinity("ClientIP");
+        for v6 in FAMILIES {
+            sticks(&c.client(), c.load_balancer("held", v6));
+        }
+    }
+}
+
+fn affinity_holds_for_datagrams(c: &Cluster) {
+    let spec = json!({"type": "LoadBalancer", "sessionAffinity": "ClientIP", "selector": {"app": "web"}});
+    c.service("held", spec);
+    let ends = || {
+        let mut ends = Vec::new();
+        for v6 in FAMILIES {
+            ends.extend(c.inside().map(|from| (from, c.cluster_ip("held", v6))));
+            ends.push((c.client(), c.node(1, v6, c.node_port("held", "udp"))));
+            ends.push((c.client(), c.load_balancer("held", v6)));
+        }
+        ends
+    };
+    let pods = |from: &Place, to: SocketAddr| {
+        let tries = repeat_udp(from, to, 16).unwrap();
+        assert!(tries.failures.is_empty(), "{tries:?}");
+        tries.bodies.keys().map(|body| body.split(' ').next().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    for (from, to) in ends() {
+        shunt_e2e::eventually_answers_by(&from, to, true);
+        assert_eq!(pods(&from, to).len(), 1, "{} at {to}", from.name);
+    }
+    c.change("held", json!({"spec": {"sessionAffinity": "None"}}));
+    for (from, to) in ends() {
+        shunt_e2e::eventually(&format!("{} is spread at {to}", from.name), || match pods(&from, to).len() {
+            0 | 1 => Err("one pod".into()),
+            _ => Ok(()),
         });
     }
 }

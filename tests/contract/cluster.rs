@@ -70,6 +70,8 @@ impl Cluster {
         }
         for node in 1..=2 {
             for pod in 1..=2 {
+                let known = &self.lab.nodes[node - 1].pods[pod - 1];
+                known.serve_as(&known.name).unwrap();
                 self.restore_pod(node, pod);
             }
         }
@@ -157,15 +159,32 @@ impl Cluster {
         self.lab.api().delete(Kind::Pod, "default", &format!("pod{node}-{pod}")).unwrap();
     }
 
+    /// Replaces a pod that is on its way out: its server ends, its object goes, and another of its name comes, whose
+    /// server answers as that name and `-next`.
+    pub fn replace_pod(&self, node: usize, pod: usize) {
+        let known = &self.lab.nodes[node - 1].pods[pod - 1];
+        known.stop_server();
+        self.remove_pod(node, pod);
+        self.lab.settle().unwrap();
+        known.serve_as(&format!("{}-next", known.name)).unwrap();
+        self.restore_pod(node, pod);
+        self.lab.settle().unwrap();
+    }
+
+    /// Takes a pod's object away at once; its server runs on.
+    pub fn remove_pod(&self, node: usize, pod: usize) {
+        let mut going = shunt_lab::objects::pod(node, pod, self.lab.topology.families);
+        going["spec"]["terminationGracePeriodSeconds"] = 0.into();
+        self.lab.api().put(going).unwrap();
+        self.delete_pod(node, pod);
+    }
+
     pub fn restore_pod(&self, node: usize, pod: usize) {
         let good = shunt_lab::objects::pod(node, pod, self.lab.topology.families);
         let now = self.lab.api().get(Kind::Pod, "default", &format!("pod{node}-{pod}"));
         if now.is_some_and(|pod| pod.pointer("/metadata/deletionTimestamp").is_some()) {
             // Nobody comes back from terminating: it goes at once, and another of its name comes.
-            let mut going = good.clone();
-            going["spec"]["terminationGracePeriodSeconds"] = 0.into();
-            self.lab.api().put(going).unwrap();
-            self.delete_pod(node, pod);
+            self.remove_pod(node, pod);
         }
         self.lab.api().put(good).unwrap();
     }

@@ -13,7 +13,11 @@ use std::time::Duration;
 
 #[test]
 fn conntrack() {
-    run("conntrack", Style::Routed, cases![a_stream_follows_its_servers]);
+    run(
+        "conntrack",
+        Style::Routed,
+        cases![a_stream_follows_its_servers, a_stream_through_a_load_balancer_follows_its_servers],
+    );
 }
 
 /// A client that has had its first answer and goes on asking.
@@ -53,5 +57,32 @@ fn a_stream_follows_its_servers(c: &Cluster) {
         let queries: Queries = finish(client).unwrap();
         assert_eq!((queries.silent, queries.last.as_deref()), (0, Some("pod1-2")), "{queries:?}");
         assert!(queries.errors.len() <= 1 && queries.bodies.contains_key("pod1-1"), "{queries:?}");
+    }
+}
+
+/// From outside by a load balancer's address: the server goes for good after the next one came, on another node and then on the
+/// same one.
+fn a_stream_through_a_load_balancer_follows_its_servers(c: &Cluster) {
+    for (node, pod) in [(1, 1), (2, 1), (2, 2)] {
+        c.set_pod(node, pod, false, false);
+    }
+    c.service("dns", json!({"type": "LoadBalancer", "selector": {"app": "web"}}));
+    for (old, new) in [((1, 2), (2, 1)), ((2, 1), (2, 2)), ((2, 2), (1, 1)), ((1, 1), (1, 2))] {
+        let name = |(node, pod): (usize, usize)| format!("pod{node}-{pod}");
+        let clients = FAMILIES.map(|v6| {
+            c.reaches_by_udp(&c.client(), c.load_balancer("dns", v6), &[&name(old)]);
+            asks(&c.client(), c.load_balancer("dns", v6))
+        });
+        c.set_pod(new.0, new.1, true, false);
+        c.remove_pod(old.0, old.1);
+        c.settle();
+        std::thread::sleep(Duration::from_millis(1000));
+        for client in clients {
+            let queries: Queries = finish(client).unwrap();
+            assert_eq!((queries.silent, queries.last.as_deref()), (0, Some(&*name(new))), "{queries:?}");
+            assert!(queries.errors.is_empty() && queries.bodies.contains_key(&name(old)), "{queries:?}");
+        }
+        c.restore_pod(old.0, old.1);
+        c.set_pod(old.0, old.1, false, false);
     }
 }

@@ -9,9 +9,13 @@ mod affinity;
 mod cluster;
 mod conntrack;
 mod networking;
+mod opt_out;
 mod placement;
 mod policies;
+mod rolling;
+mod safety;
 mod services;
+mod specification;
 
 use cluster::Cluster;
 use shunt_lab::topology::Style;
@@ -45,31 +49,4 @@ fn run_with(name: &str, style: Style, arguments: &[&str], cases: &[Case]) {
         cluster.forget_services();
     }
     assert!(failed.is_empty(), "failed: {failed:?}");
-}
-
-/// Each name that docs/SPECIFICATION.md gives is a function of that file, and each case is on the page.
-#[test]
-fn the_specification_names_tests_that_exist() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = std::fs::read_to_string(root.join("../docs/SPECIFICATION.md")).unwrap();
-    let quoted: Vec<&str> = page.split('`').skip(1).step_by(2).filter(|text| text.contains("::")).collect();
-    assert!(quoted.len() > 60, "{} names", quoted.len());
-    for name in quoted {
-        let (packets, name) = match name.strip_prefix("datapath: ") {
-            Some(name) => (true, name),
-            None => (false, name),
-        };
-        let (file, function) = name.rsplit_once("::").unwrap();
-        let file = file.trim_start_matches("contract::");
-        let folders = if packets { &["../crates/datapath/tests/packets"][..] } else { &["contract", "."] };
-        let paths = folders.iter().map(|folder| root.join(folder).join(format!("{file}.rs")));
-        let sources =
-            paths.chain([root.join("contract/main.rs")]).filter_map(|p| std::fs::read_to_string(p).ok());
-        let found = sources.into_iter().any(|text| text.contains(&format!("fn {function}(")));
-        assert!(found, "no test {name}");
-    }
-    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| test"));
-    for row in rows {
-        assert!(row.split('|').nth(2).is_some_and(|cell| !cell.trim().is_empty()), "an empty row: {row}");
-    }
 }

@@ -24,6 +24,7 @@ fn placement() {
             a_node_port_on_loopback_serves_the_node_alone,
             pods_see_the_service_and_are_served_all_the_same,
             host_ports_of_one_number_differ_by_protocol,
+            host_ports_of_one_number_differ_by_address,
         ],
     );
 }
@@ -41,7 +42,8 @@ fn a_node_port_on_loopback_serves_the_node_alone(c: &Cluster) {
     }
     let udp = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), c.node_port("loop", "udp"));
     c.reaches_by_udp(&c.host(2), udp, &ALL);
-    let setting = std::fs::read_to_string("/proc/sys/net/ipv4/conf/all/route_localnet").unwrap();
+    let setting = || std::fs::read_to_string("/proc/sys/net/ipv4/conf/all/route_localnet").unwrap();
+    let setting = c.host(1).netns.run(setting).unwrap();
     assert_eq!(setting.trim(), "0", "it takes no such switch (CVE-2020-8558)");
 }
 
@@ -80,5 +82,38 @@ fn host_ports_of_one_number_differ_by_protocol(c: &Cluster) {
             c.reaches_by_udp(&from, to, &["pod1-2"]);
         }
         c.unserved(&c.client(), c.node(2, v6, 5432));
+    }
+}
+
+fn host_ports_of_one_number_differ_by_address(c: &Cluster) {
+    let put = |pod: usize, ports: &[(String, u16, &str)]| {
+        let ports: Vec<_> = ports
+            .iter()
+            .map(|(ip, inside, protocol)| {
+                json!({"containerPort": inside, "hostPort": 5433, "hostIP": ip, "protocol": protocol})
+            })
+            .collect();
+        let mut object = shunt_lab::objects::pod(1, pod, c.lab.topology.families);
+        object["spec"]["containers"][0]["ports"] = ports.into();
+        c.lab.api().put(object).unwrap();
+    };
+    let node = |v6: bool| c.node(1, v6, 0).ip().to_string();
+    put(1, &[("127.0.0.1".into(), 8080, "TCP"), ("::1".into(), 8080, "TCP")]);
+    put(
+        2,
+        &[
+            (node(false), 8080, "TCP"),
+            (node(true), 8080, "TCP"),
+            (node(false), 8081, "UDP"),
+            (node(true), 8081, "UDP"),
+        ],
+    );
+    for (v6, ip) in [(false, IpAddr::from(Ipv4Addr::LOCALHOST)), (true, Ipv6Addr::LOCALHOST.into())] {
+        c.reaches(&c.host(1), SocketAddr::new(ip, 5433), &["pod1-1"]);
+        for from in [c.client(), c.pod(2, 1), c.host(1)] {
+            c.reaches(&from, c.node(1, v6, 5433), &["pod1-2"]);
+            c.reaches_by_udp(&from, c.node(1, v6, 5433), &["pod1-2"]);
+        }
+        c.refused(&c.pod(1, 1), SocketAddr::new(ip, 5433));
     }
 }

@@ -227,4 +227,24 @@ fn a_load_balancer_without_node_ports_has_none(c: &Cluster) {
     for v6 in FAMILIES {
         c.reaches(&c.client(), c.load_balancer("portless", v6), &ALL);
     }
+    // Wanted after all, it gets some, and everything is served.
+    c.change("portless", json!({"spec": {"allocateLoadBalancerNodePorts": true}}));
+    let port = c.node_port("portless", "http");
+    for v6 in FAMILIES {
+        c.reaches(&c.client(), c.node(2, v6, port), &ALL);
+        c.reaches(&c.client(), c.load_balancer("portless", v6), &ALL);
+    }
+    // Live, there and back: the port comes and goes, and the load balancer's address is served throughout.
+    let ports = json!([{"name": "http", "port": 80, "targetPort": 8080, "nodePort": 31999}]);
+    c.change("portless", json!({"spec": {"allocateLoadBalancerNodePorts": true, "ports": ports}}));
+    for v6 in FAMILIES {
+        c.reaches(&c.client(), c.node(1, v6, 31999), &ALL);
+        c.reaches(&c.client(), c.load_balancer("portless", v6), &ALL);
+    }
+    let ports = json!([{"name": "http", "port": 80, "targetPort": 8080, "nodePort": 0}]);
+    c.change("portless", json!({"spec": {"allocateLoadBalancerNodePorts": false, "ports": ports}}));
+    for v6 in FAMILIES {
+        c.unserved(&c.client(), c.node(1, v6, 31999));
+        c.reaches(&c.client(), c.load_balancer("portless", v6), &ALL);
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use shunt_lab::agent::Agent;
-use shunt_lab::cluster::{Lab, background, http};
+use shunt_lab::cluster::{Lab, background, http, udp};
 use shunt_lab::netexec::pattern;
 use shunt_lab::place::{Place, Process};
 use shunt_lab::probe::Answer;
@@ -38,6 +38,18 @@ pub fn eventually_answers(place: &Place, addr: SocketAddr) -> String {
             other => Err(format!("{other:?}")),
         }
     })
+}
+
+/// The same, by UDP or by HTTP.
+pub fn eventually_answers_by(place: &Place, addr: SocketAddr, by_udp: bool) {
+    if !by_udp {
+        eventually_answers(place, addr);
+        return;
+    }
+    eventually(&format!("{} asks {addr} by UDP", place.name), || {
+        let answer = udp(place, addr, true).map_err(|e| e.to_string())?.answer;
+        answer.body().map(drop).ok_or_else(|| format!("{answer:?}"))
+    });
 }
 
 /// Waits until a place is refused by an address at once: nothing listens there, and somebody says so.

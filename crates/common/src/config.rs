@@ -47,6 +47,16 @@ pub mod feature {
     pub const HOST_NAMESPACE_ONLY: u32 = 1 << 4;
     /// Some pods have opted out of the socket path: their cgroups stand in the `opt_out` map.
     pub const OPT_OUT: u32 = 1 << 5;
+    /// `loadBalancer.acceleration` is not `disabled`: devices may run XDP.
+    pub const XDP: u32 = 1 << 8;
     /// The kernel's `bpf_fib_lookup` tells the source address that a route asks for (BPF_FIB_LOOKUP_SRC, 6.7).
     pub const FIB_SOURCE: u32 = 1 << 16;
+    /// `loadBalancer.dsrDispatch: opt`: the service's address travels in an IPv4 option or an IPv6 destination option.
+    pub const DSR_OPT: u32 = 1 << 20;
+    /// `loadBalancer.dsrDispatch: ipip`: the client's packet travels whole, inside another IP header. Not with
+    /// [`DSR_OPT`].
+    pub const DSR_IPIP: u32 = 1 << 21;
+    /// This node reaches remote backends by SNAT although services ask for DSR: its devices could not carry it. It takes
+    /// part in other nodes' all the same.
+    pub const DSR_BY_SNAT: u32 = 1 << 23;
 }

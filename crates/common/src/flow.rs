@@ -86,10 +86,14 @@ pod!(FlowKey<Ip4>, FlowKey<Ip6>, Flow<Ip4>, Flow<Ip6>);
 impl<A: Addr> Flow<A> {
     /// Key of the other row of this flow, for the row under `key`.
     ///
-    /// The partner answers what this row sends, so its key is this row's rewritten tuple, reversed.
+    /// The partner answers what this row sends, so its key is this row's rewritten tuple, reversed. At the far end of a
+    /// DSR flow the client's packets are not rewritten, and it is the key itself that is reversed.
     #[inline(always)]
-    pub const fn partner(&self, proto: u32) -> FlowKey<A> {
-        FlowKey { src: self.dst, dst: self.src, sport: self.dport, dport: self.sport, proto }
+    pub const fn partner(&self, key: &FlowKey<A>) -> FlowKey<A> {
+        if self.flags & flow_flag::DSR_END != 0 {
+            return key.reversed();
+        }
+        FlowKey { src: self.dst, dst: self.src, sport: self.dport, dport: self.sport, proto: key.proto }
     }
 }
 
@@ -107,8 +111,19 @@ pub mod flow_flag {
     pub const POD: u16 = 1 << 4;
     /// The flow belongs to a socket of this node whose port a SNAT flow already had.
     pub const LOCAL_SOCKET: u16 = 1 << 5;
-    /// A pod reaches itself through a service, by packets: they turn round at its own interface.
+    /// A pod reaches itself through a service, by packets: they turn round at its own interface. With [`LOCAL_SOCKET`], a
+    /// socket of the node that talks to that pod and was moved out of such a flow's way.
     pub const HAIRPIN: u16 = 1 << 6;
+    /// The backend answers the client itself (direct server return): no reply comes back here, and both rows' source is
+    /// the client.
+    pub const DSR: u16 = 1 << 10;
+    /// Every packet of this DSR flow carries the service's address and port, not only those that open it: its beginning
+    /// was not seen here, or it is one of datagrams.
+    pub const INFORM: u16 = 1 << 11;
+    /// The flow is another node's DSR flow, and this is the backend's node. The forward row is keyed by the client and the
+    /// backend, since that is how packets arrive, and its tuple is that of the client and the service, which is not
+    /// written into them: it is what the reply row is made of.
+    pub const DSR_END: u16 = 1 << 12;
 }
 
 /// Bits of [`Flow::seen`] and [`Flow::peer_seen`].

@@ -64,7 +64,7 @@ pub struct Frontend {
     pub kind: u8,
     /// How a backend is picked: 0 random, 1 Maglev. Only for listings; programs go by [`frontend_flag::MAGLEV`].
     pub algorithm: u8,
-    /// Forwarding mode: 0 SNAT.
+    /// Forwarding mode: 0 SNAT, 1 DSR, 2 hybrid. Only for listings; programs look at [`frontend_flag::DSR`].
     pub mode: u8,
     /// Always zero.
     pub pad: u8,
@@ -124,6 +124,9 @@ pub mod frontend_flag {
     pub const WILDCARD: u32 = 1 << 8;
     /// Each pool that is not empty has a Maglev table, see [`Frontend::extent`](crate::Frontend::extent).
     pub const MAGLEV: u32 = 1 << 9;
+    /// Remote backends answer clients outside directly (DSR). A row that marks a NodePort has the bit and a pool too: the
+    /// node that a client asked may be another one, whose address this node does not know.
+    pub const DSR: u32 = 1 << 12;
 }
 
 /// What kind of address a frontend is; the numbers are part of the ABI.

@@ -18,6 +18,7 @@ pub mod crc32c;
 pub mod csum;
 mod device;
 mod flow;
+mod fragment;
 mod frontend;
 pub mod maglev;
 pub mod maps;
@@ -27,6 +28,7 @@ pub mod snat;
 mod sock;
 mod source_range;
 pub mod tcp;
+mod xdp;
 
 pub use addr::{Addr, Ip4, Ip6, PortBe, Proto};
 pub use affinity::{AffinityKey, AffinityRow, client};
@@ -34,11 +36,13 @@ pub use backend::{Backend, BackendState};
 pub use config::{Config, feature};
 pub use device::{Device, device_flag};
 pub use flow::{Egress, Flow, FlowKey, flow_flag, seen};
+pub use fragment::{FRAGMENT_SECONDS, Fragment, FragmentKey};
 pub use frontend::{FRONTEND_SCOPES, Frontend, FrontendKey, FrontendKind, Pool, Scope, frontend_flag};
 pub use reason::{Counter, Direction, Reason};
 pub use service_cidr::{Cidr, SERVICE_CIDRS, ServiceCidrs};
 pub use sock::{SOCK_PEERS, SockPeer, SockPeers};
 pub use source_range::RangeKey;
+pub use xdp::{Mark, XdpDevice};
 
 /// Version of every layout in this crate. It names the pin directory, so that an agent never adopts maps whose rows
 /// mean something else; raise it whenever a key, a value or a map's type changes.

@@ -43,11 +43,17 @@ pub const REPLY_TOKENS: &str = "reply_tokens";
 /// chunk -> ARRAY of `u64`, [`crate::maglev::CHUNK_UNITS`] of them, that user space maps and writes: ARRAY_OF_MAPS. Maglev
 /// tables, see [`crate::maglev::TableRef`]. An array is made when its first table is.
 pub const MAGLEV: &str = "maglev";
+/// `FragmentKey<Ip4>` -> `Fragment<Ip4>`: LRU_HASH. Not pinned: it holds what is on its way right now.
+pub const FRAGMENTS4: &str = "fragments4";
+/// `FragmentKey<Ip6>` -> `Fragment<Ip6>`: LRU_HASH, as [`FRAGMENTS4`].
+pub const FRAGMENTS6: &str = "fragments6";
+/// [`crate::XdpDevice::slot`] -> `XdpDevice`: ARRAY, read-only to programs.
+pub const XDP_DEVICES: &str = "xdp_devices";
 /// The programs' read-only configuration, a `Config`.
 pub const CONFIG: &str = "CONFIG";
 
 /// Every map that is pinned, in no order.
-pub const PINNED: [&str; 21] = [
+pub const PINNED: [&str; 22] = [
     FRONTENDS4,
     FRONTENDS6,
     BACKENDS4,
@@ -69,6 +75,7 @@ pub const PINNED: [&str; 21] = [
     SERVICE_CIDRS,
     REPLY_TOKENS,
     MAGLEV,
+    XDP_DEVICES,
 ];
 
 /// Backend ids in one element of the `pool` array: elements are padded to 8 bytes, so single ids would waste half.
@@ -86,6 +93,8 @@ pub const FLOW_ROWS: u32 = 524_288;
 pub const AFFINITY_ROWS: u32 = 65_536;
 /// Default of `bpf.lbSourceRangeMapMax`: source ranges of each family.
 pub const SOURCE_RANGES: u32 = 65_536;
+/// Datagrams in fragments, of each family, whose fragments are known to belong together at once.
+pub const FRAGMENT_ROWS: u32 = 8_192;
 /// Pods that may opt out of the socket path on one node.
 pub const OPT_OUTS: u32 = 4_096;
 /// Default number of unconfirmed flows of each family on each CPU; a power of two.

@@ -34,7 +34,7 @@ macro_rules! reasons {
             /// Every reason, in order of number.
             pub const ALL: &'static [Reason] = &[$(Reason::$name,)+];
             /// Size of the `counters` map: every number times the two directions.
-            pub const COUNTERS: u32 = 64;
+            pub const COUNTERS: u32 = 128;
             /// Label in metrics.
             pub const fn label(self) -> &'static str { match self { $(Self::$name => $label,)+ } }
             /// Text for people; Cilium's where the meaning is the same.
@@ -64,7 +64,7 @@ reasons! {
     Malformed = 7, true, "malformed", "Invalid packet";
     /// The kernel refused to change the packet.
     RewriteFailed = 8, true, "rewrite_failed", "Error writing to packet";
-    /// A fragment to a frontend; ports of later fragments are unknown.
+    /// A fragment of an SCTP packet, whose sum covers what is not in it.
     Fragment = 9, true, "fragment", "IP fragmentation not supported";
     /// A reply that we would have generated, over the rate limit.
     RateLimited = 10, true, "rate_limited", "Rate limited";
@@ -102,6 +102,15 @@ reasons! {
     SocketUnknownPort = 26, true, "socket_unknown_port", "LB, sock cgroup: No service on this port";
     /// An address of a ServiceCIDR that no service has: dropped silently, as kube-proxy does.
     Unallocated = 27, true, "unallocated", "Address of a ServiceCIDR that no service has";
+    /// DSR information that names no frontend of ours with that backend: not believed, the packet is left as it is.
+    DsrRefused = 40, false, "dsr_refused", "DSR: information that names no service of this backend";
+    /// A client uses one port for two services with the same backend. The load balancing node forwards the second by SNAT;
+    /// where only the backend's node can see it, the packet is dropped and the client's next connection has another port.
+    DsrCollision = 41, false, "dsr_collision", "DSR: client port in use with the same backend";
+    /// A later fragment to a service's own address, of a datagram whose first fragment has not been here.
+    FragmentOrphan = 50, true, "fragment_orphan", "IP fragment before its first fragment";
+    /// As `forwarded`, but by XDP: the packet never left the driver.
+    ForwardedByXdp = 28, false, "forwarded_xdp", "Forwarded by XDP";
 }
 
 impl Reason {

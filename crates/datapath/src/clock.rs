@@ -48,7 +48,7 @@ impl Clock {
         // A packet must have an Ethernet header at least; the program writes its first 16 bytes.
         let packet = [0u8; 64];
         let mut out = [0u8; 64];
-        sys::program::test_run(self.program.as_fd(), &packet, &[], &mut out, 1)
+        sys::program::test_run(self.program.as_fd(), &packet, &mut [], &mut out, 1)
             .map_err(Error::system("running program clock"))?;
         let word = |at: usize| u64::from_ne_bytes(out[at..at + 8].try_into().expect("eight bytes"));
         Ok((word(0), word(8)))
@@ -60,6 +60,14 @@ impl Clock {
     /// As [`Self::sample`].
     pub fn now(&self) -> Result<u32, Error> {
         Ok(self.sample()?.0 as u32)
+    }
+
+    /// The stamp that session affinity would write now, in whole seconds of the same clock.
+    ///
+    /// # Errors
+    /// As [`Self::sample`].
+    pub fn seconds(&self) -> Result<u32, Error> {
+        Ok((self.sample()?.0 / u64::from(self.hz)) as u32)
     }
 
     /// How long ago a stamp was written. A stamp a little ahead of `now` (written since) counts as zero.

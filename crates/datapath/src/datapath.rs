@@ -1,16 +1,16 @@
 //! The node's datapath as the agent holds it: loaded, pinned, attached.
 
-use crate::attach::{Attacher, socket, status, tcx};
+use crate::attach::{Attacher, socket, status, tcx, xdp};
 use crate::load::{self, Loaded};
 use crate::mapped::Arrays;
 use crate::pins::{self, Pins};
 use crate::{
     Attachment, Clock, Error, Expirer, Interface, KernelStore, Lifetimes, Role, Settings, Sizes, Sockets,
-    Table, clock, maps, preflight, sys,
+    Table, Xdp, clock, maps, preflight, sys,
 };
 use shunt_common::{
     Device,
-    maps::{DEVICES, OPT_OUT, SOCK_PEER},
+    maps::{DEVICES, OPT_OUT, SOCK_PEER, XDP_DEVICES},
 };
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,6 +24,7 @@ pub struct Datapath {
     pins: Pins,
     loaded: Loaded,
     attacher: Attacher,
+    driver: xdp::Driver,
     devices: Table<u32, Device>,
     arrays: Arrays,
     sizes: Sizes,
@@ -66,10 +67,12 @@ impl Datapath {
         for ifindex in attacher.reap()? {
             tracing::info!(ifindex, "removed the pins of an interface that is gone");
         }
+        let rows = Table::new(loaded.clone_map(XDP_DEVICES)?, XDP_DEVICES)?;
+        let driver = xdp::Driver::new(pins.clone(), settings.acceleration, config, rows);
         let devices = Table::new(loaded.clone_map(DEVICES)?, DEVICES)?;
         let arrays = Arrays::new(|name| loaded.clone_map(name), true)?;
         let lifetimes = settings.lifetimes;
-        Ok(Self { arrays, pins, loaded, attacher, devices, sizes, hz, lifetimes })
+        Ok(Self { arrays, pins, loaded, attacher, driver, devices, sizes, hz, lifetimes })
     }
 
     /// Makes an interface a device or a pod interface: writes its row and attaches, or replaces, its programs.
@@ -83,7 +86,9 @@ impl Datapath {
             Role::Device(row) => self.set_device(interface.ifindex, row)?,
             Role::Pod => self.remove_device(interface.ifindex)?,
         }
-        self.attacher.set(&self.loaded, interface)
+        self.attacher.set(&self.loaded, interface)?;
+        // Last: what it passes up is for the others to serve.
+        self.driver.set(&self.loaded, interface.ifindex, matches!(interface.role, Role::Device(_)))
     }
 
     /// Whether an interface is as [`Self::set_interface`] leaves it. Nothing is changed.
@@ -98,7 +103,23 @@ impl Datapath {
             Role::Device(row) => Some(*row),
             Role::Pod => None,
         };
-        Ok(row == wanted && self.attacher.is_set(&self.loaded, interface)?)
+        Ok(row == wanted
+            && self.attacher.is_set(&self.loaded, interface)?
+            && self.driver.is_set(&self.loaded, ifindex, wanted.is_some())?)
+    }
+
+    /// With [`Acceleration::Native`](crate::Acceleration::Native): attaches XDP to these devices, which pass everything up until
+    /// [`Self::set_interface`] has served them and the maps are filled. Otherwise nothing.
+    ///
+    /// # Errors
+    /// [`Error::Xdp`] when one of them cannot run it; then none is left with what it did not have before.
+    pub fn require_xdp(&self, devices: &[u32]) -> Result<(), Error> {
+        self.driver.require(&self.loaded, devices)
+    }
+
+    /// What an interface's packets meet before tc, since its last [`Self::set_interface`].
+    pub fn xdp(&self, ifindex: u32) -> Xdp {
+        self.driver.state(ifindex)
     }
 
     /// Changes only a device's row (an address came or went).
@@ -121,6 +142,7 @@ impl Datapath {
     /// # Errors
     /// What the kernel says.
     pub fn remove_interface(&self, ifindex: u32) -> Result<(), Error> {
+        self.driver.remove(ifindex)?;
         self.attacher.remove(ifindex)?;
         self.remove_device(ifindex)
     }
@@ -144,6 +166,7 @@ impl Datapath {
     pub fn reap_interfaces(&self) -> Result<Vec<u32>, Error> {
         let gone = self.attacher.reap()?;
         for ifindex in &gone {
+            self.driver.remove(*ifindex)?;
             self.remove_device(*ifindex)?;
         }
         Ok(gone)

@@ -15,9 +15,10 @@ use crate::table::{self, Table};
 use crate::{Attachment, Clock, Error, MapSpec, Sizes, clock, sys};
 use aya::Pod;
 use shunt_common::maglev::{CHUNK_UNITS, HEADER_UNITS, SIZES, TableRef};
-use shunt_common::maps::{COUNTERS, DEVICES, FLOWS4, FLOWS6, FRONTENDS4, FRONTENDS6};
+use shunt_common::maps::{AFFINITY, COUNTERS, DEVICES, FLOWS4, FLOWS6, FRONTENDS4, FRONTENDS6};
 use shunt_common::{
-    Backend, Counter, Device, Direction, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, Pool, Reason,
+    AffinityKey, AffinityRow, Backend, Counter, Device, Direction, Flow, FlowKey, Frontend, FrontendKey, Ip4,
+    Ip6, Pool, Reason,
 };
 use shunt_model::store::RangeRef;
 use std::os::fd::OwnedFd;
@@ -117,6 +118,14 @@ impl Reader {
         let count = SIZES.iter().rev().find(|s| **s as usize * width <= values.len()).copied().unwrap_or(0);
         let ids = values.chunks(width).take(count as usize).map(value);
         Ok(ids.filter_map(|v| ordered.get(..pool.len as usize)?.get(v).copied()).collect())
+    }
+
+    /// What session affinity remembers, in no order.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn affinity(&self) -> Result<Entries<AffinityKey, AffinityRow>, Error> {
+        Ok(Entries::new(self.table(AFFINITY)?))
     }
 
     /// Every used IPv4 backend, by id.

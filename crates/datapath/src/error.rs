@@ -91,6 +91,17 @@ pub enum Error {
         /// Its index.
         ifindex: u32,
     },
+    /// `loadBalancer.acceleration: native`, and a device cannot.
+    #[error(
+        "{interface} cannot run XDP natively: {why}; or take it off `devices`, or set loadBalancer.acceleration to \
+         best-effort or disabled"
+    )]
+    Xdp {
+        /// The device.
+        interface: String,
+        /// What is in the way.
+        why: String,
+    },
     /// Any other system call.
     #[error("{what}: {source}")]
     System {

@@ -33,11 +33,11 @@ mod sys;
 mod table;
 pub mod testrun;
 
-pub use attach::{Attachment, Interface, Mode, Role};
+pub use attach::{Acceleration, Attachment, Interface, Mode, Role, Xdp};
 pub use clock::Clock;
 pub use datapath::Datapath;
 pub use error::Error;
-pub use expire::{Expirer, Lifetimes};
+pub use expire::{Expirer, Lifetimes, Step};
 pub use maps::MapSpec;
 pub use settings::{Settings, Sizes};
 pub use sockets::{Repair, Sockets};

@@ -1,11 +1,12 @@
 //! Loading the object: maps adopted or made, configuration set, every program verified.
 
+use crate::attach::xdp;
 use crate::object::OBJECT;
 use crate::pins::Pins;
 use crate::{Error, MapSpec, Settings, Sizes, maps};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
-use shunt_common::{Config, Ip4, Ip6};
+use shunt_common::{Config, Ip4, Ip6, feature};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -99,7 +100,7 @@ pub(crate) fn warn_of_size(spec: &MapSpec, pinned: u32) {
     );
 }
 
-/// Loads the object and every program in it.
+/// Loads the object and every program in it that the configuration wants.
 pub(crate) fn load(config: &Config, specs: &[MapSpec], pins: Option<&Pins>) -> Result<Loaded, Error> {
     let mut loader = EbpfLoader::new();
     // The programs take nothing from the kernel's own types, so parsing those (30 ms) would be for nothing.
@@ -114,12 +115,13 @@ pub(crate) fn load(config: &Config, specs: &[MapSpec], pins: Option<&Pins>) -> R
         }
     }
     let mut ebpf = loader.load(OBJECT)?;
-    load_programs(&mut ebpf)?;
-    collect(&ebpf, specs)
+    let wanted = |name: &str| name != xdp::PROGRAM || config.features & feature::XDP != 0;
+    load_programs(&mut ebpf, wanted)?;
+    collect(&ebpf, specs, wanted)
 }
 
-fn load_programs(ebpf: &mut Ebpf) -> Result<(), Error> {
-    for (name, program) in ebpf.programs_mut() {
+fn load_programs(ebpf: &mut Ebpf, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
+    for (name, program) in ebpf.programs_mut().filter(|(name, _)| wanted(name)) {
         let mut tries = 0;
         loop {
             match load_program(program) {
@@ -143,6 +145,7 @@ fn load_program(program: &mut Program) -> Result<(), ProgramError> {
         Program::SchedClassifier(p) => p.load(),
         Program::CgroupSockAddr(p) => p.load(),
         Program::CgroupSock(p) => p.load(),
+        Program::Xdp(p) => p.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }
@@ -157,9 +160,9 @@ fn is_interrupted(error: &ProgramError) -> bool {
 }
 
 /// Takes descriptors of everything, so that nothing else needs aya.
-fn collect(ebpf: &Ebpf, specs: &[MapSpec]) -> Result<Loaded, Error> {
+fn collect(ebpf: &Ebpf, specs: &[MapSpec], wanted: impl Fn(&str) -> bool) -> Result<Loaded, Error> {
     let (mut programs, mut verified, mut maps) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    for (name, program) in ebpf.programs() {
+    for (name, program) in ebpf.programs().filter(|(name, _)| wanted(name)) {
         let own = || Error::system(format!("cloning program {name}"));
         let fd = program
             .fd()

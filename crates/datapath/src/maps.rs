@@ -5,7 +5,7 @@ use crate::pins::Pins;
 use crate::{Error, Sizes, sys};
 use shunt_common::{
     AffinityKey, AffinityRow, Backend, Counter, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6,
-    RangeKey, Reason, ServiceCidrs, SockPeer, SockPeers, maps,
+    RangeKey, Reason, ServiceCidrs, SockPeer, SockPeers, XdpDevice, maps,
 };
 use std::io;
 use std::os::fd::AsFd;
@@ -107,6 +107,7 @@ pub(crate) fn specs(sizes: &Sizes) -> [MapSpec; maps::PINNED.len()] {
         spec::<u32, ServiceCidrs>(maps::SERVICE_CIDRS, ARRAY, 1, RDONLY_PROG, ""),
         spec::<u32, u64>(maps::REPLY_TOKENS, PERCPU_ARRAY, 1, 0, ""),
         spec::<u32, u32>(maps::MAGLEV, ARRAY_OF_MAPS, shunt_common::maglev::CHUNKS, 0, ""),
+        spec::<u32, XdpDevice>(maps::XDP_DEVICES, ARRAY, XdpDevice::SLOTS, RDONLY_PROG, ""),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! What the agent's configuration says to the datapath.
 
-use crate::Error;
 use crate::expire::Lifetimes;
+use crate::{Acceleration, Error};
 use shunt_common::{feature, maps};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -29,6 +29,8 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// Maglev tables; the model's must be the same.
     pub maglev: shunt_model::maglev::Settings,
+    /// Whether devices run XDP. Anything but [`Acceleration::Disabled`] needs [`feature::XDP`] among the features.
+    pub acceleration: Acceleration,
     /// Attach to devices by clsact filters even where the kernel has TCX; for tests.
     pub force_clsact: bool,
 }
@@ -97,9 +99,10 @@ impl Settings {
             node4: None,
             node6: None,
             snat_ports: 32768..=65535,
-            features: feature::IPV4 | feature::IPV6 | feature::BIND_PROTECTION,
+            features: feature::IPV4 | feature::IPV6 | feature::BIND_PROTECTION | feature::DSR_OPT,
             lifetimes: Lifetimes::default(),
             maglev: shunt_model::maglev::Settings::default(),
+            acceleration: Acceleration::Disabled,
             force_clsact: false,
         }
     }

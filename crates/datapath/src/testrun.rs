@@ -1,5 +1,6 @@
 //! Single programs on single packets: what packet tests, the benchmark and `explain` run.
 
+use crate::attach::xdp;
 use crate::load::{self, Loaded};
 use crate::mapped::Arrays;
 use crate::{
@@ -9,11 +10,11 @@ use crate::{
 use aya::Pod;
 use shunt_common::maps::{
     AFFINITY, COUNTERS, DEVICES, FLOWS4, FLOWS6, FRONTENDS4, FRONTENDS6, SOCK_PEER, SOURCE_RANGES4,
-    SOURCE_RANGES6,
+    SOURCE_RANGES6, XDP_DEVICES,
 };
 use shunt_common::{
     AffinityKey, AffinityRow, Config, Counter, Device, Direction, Flow, FlowKey, Frontend, FrontendKey, Ip4,
-    Ip6, RangeKey, Reason,
+    Ip6, RangeKey, Reason, XdpDevice,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,13 +27,28 @@ pub struct TestRun {
     hz: u32,
 }
 
+/// What the kernel knows of a packet beside its bytes. Zeros are its own choice.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct About {
+    /// The interface whose hook runs.
+    pub ifindex: u32,
+    /// The interface by which the packet came to this node; zero for one that a socket of the node sends.
+    pub came_by: u32,
+    /// Its mark.
+    pub mark: u32,
+}
+
 /// What a program did to a packet.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
-    /// What the program returned: `TC_ACT_*`, -1 (`TC_ACT_UNSPEC`, `TCX_NEXT`) for "next program".
+    /// What the program returned: `TC_ACT_*`, -1 (`TC_ACT_UNSPEC`, `TCX_NEXT`) for "next program"; at XDP `XDP_*`.
     pub verdict: i32,
     /// The packet afterwards, from its Ethernet header on.
     pub packet: Vec<u8>,
+    /// The packet's mark afterwards (`SO_MARK`, netfilter's `meta mark`), by which policy engines know it.
+    pub mark: u32,
+    /// Metadata that an XDP program gave the packet.
+    pub metadata: Vec<u8>,
     /// Time of one run; the mean when repeated.
     pub time: Duration,
 }
@@ -40,8 +56,10 @@ pub struct Outcome {
 /// Room for a packet that a program makes longer (generated answers, encapsulation).
 const HEADROOM: usize = 512;
 
-/// Length of the kernel's `struct __sk_buff`, and where in it `ifindex` lies.
+/// Length of the kernel's `struct __sk_buff`, and where in it `mark`, `ingress_ifindex` and `ifindex` lie.
 const CONTEXT: usize = 192;
+const CONTEXT_MARK: usize = 8;
+const CONTEXT_INGRESS_IFINDEX: usize = 36;
 const CONTEXT_IFINDEX: usize = 40;
 
 impl TestRun {
@@ -76,7 +94,7 @@ impl TestRun {
         preflight::running()
     }
 
-    /// Runs a tc program `repeat` times on a packet that came in on (or is about to leave by) an interface of this
+    /// Runs a tc or XDP program `repeat` times on a packet that came in on (or is about to leave by) an interface of this
     /// network namespace; zero leaves the kernel's choice, the loopback.
     ///
     /// The packet is not set back between repeats: the second run sees what the first one made of it.
@@ -84,15 +102,47 @@ impl TestRun {
     /// # Errors
     /// [`Error::Object`] for an unknown program, else what the kernel says: `ENODEV` for an unknown interface.
     pub fn run(&self, program: &str, packet: &[u8], ifindex: u32, repeat: u32) -> Result<Outcome, Error> {
+        self.run_with(program, packet, About { ifindex, ..About::default() }, repeat)
+    }
+
+    /// The same for a packet that came by another interface, or that somebody has marked.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn run_with(
+        &self,
+        program: &str,
+        packet: &[u8],
+        about: About,
+        repeat: u32,
+    ) -> Result<Outcome, Error> {
         let mut context = [0u8; CONTEXT];
-        context[CONTEXT_IFINDEX..CONTEXT_IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
+        for (at, value) in [
+            (CONTEXT_MARK, about.mark),
+            (CONTEXT_INGRESS_IFINDEX, about.came_by),
+            (CONTEXT_IFINDEX, about.ifindex),
+        ] {
+            context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        }
         let mut out = vec![0; packet.len() + HEADROOM];
         let fd = self.loaded.program(program)?;
-        let ran = sys::program::test_run(fd, packet, &context, &mut out, repeat)
-            .map_err(Error::system(format!("running program {program}")))?;
+        let ran = match program {
+            xdp::PROGRAM => sys::program::test_run_xdp(fd, packet, about.ifindex, &mut out, repeat),
+            _ => sys::program::test_run(fd, packet, &mut context, &mut out, repeat),
+        };
+        let ran = ran.map_err(Error::system(format!("running program {program}")))?;
         out.truncate(ran.len);
+        let packet = out.split_off(ran.metadata.min(out.len()));
         let time = Duration::from_nanos(u64::from(ran.ns));
-        Ok(Outcome { verdict: ran.verdict as i32, packet: out, time })
+        let mut mark = [0; 4];
+        mark.copy_from_slice(&context[CONTEXT_MARK..CONTEXT_MARK + 4]);
+        Ok(Outcome {
+            verdict: ran.verdict as i32,
+            packet,
+            metadata: out,
+            mark: u32::from_ne_bytes(mark),
+            time,
+        })
     }
 
     /// A store on this object's maps.
@@ -185,6 +235,14 @@ impl TestRun {
     /// As above.
     pub fn affinity(&self) -> Result<Table<AffinityKey, AffinityRow>, Error> {
         self.table(AFFINITY)
+    }
+
+    /// The devices that run XDP, by [`XdpDevice::slot`].
+    ///
+    /// # Errors
+    /// As above.
+    pub fn xdp_devices(&self) -> Result<Table<u32, XdpDevice>, Error> {
+        self.table(XDP_DEVICES)
     }
 
     /// Device rows, by ifindex.

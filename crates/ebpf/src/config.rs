@@ -8,7 +8,7 @@ use shunt_common::{Config, Ip4, Ip6, feature};
 static CONFIG: Global<Config> = Global::new(Config {
     host_netns_cookie: 0,
     hz: 250,
-    features: feature::IPV4 | feature::IPV6 | feature::BIND_PROTECTION,
+    features: feature::IPV4 | feature::IPV6 | feature::BIND_PROTECTION | feature::DSR_OPT,
     node4: Ip4([0]),
     node6: Ip6([0; 4]),
     snat_min: 32768,

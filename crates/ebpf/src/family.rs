@@ -7,8 +7,8 @@ use crate::{config, maps, packet};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_map_lookup_elem;
 use shunt_common::{
-    Addr, Backend, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, Proto, RangeKey, SERVICE_CIDRS,
-    client, feature,
+    Addr, Backend, Device, Flow, FlowKey, Fragment, FragmentKey, Frontend, FrontendKey, Ip4, Ip6, Proto,
+    RangeKey, SERVICE_CIDRS, client, feature,
 };
 
 /// The TTL of what we send ourselves (RFC 1340).
@@ -24,10 +24,17 @@ pub trait Family: Addr {
     const ETHERTYPE: u16;
     /// The feature bit that turns the family on.
     const FEATURE: u32;
+    /// The source that the FIB tells is the one that the route asks for, or the device's primary address. For IPv6 the kernel
+    /// chooses among all addresses, often the newest: one that moves between nodes would be taken for the node's own.
+    const ROUTE_NAMES_SOURCE: bool;
     /// ICMP of this family.
     const ICMP: Proto;
     /// Type of an echo request, and of its reply.
     const ECHO: (u8, u8);
+    /// The ICMP types, as bits, of errors that quote the packet they are about.
+    const ERRORS: u32;
+    /// Whether the sum of ICMP covers the addresses (RFC 4443 2.3).
+    const ICMP_COVERS_ADDRESSES: bool;
     /// What kind of session affinity client an address, and a network namespace, is.
     const CLIENT: (u32, u32);
     /// Length of the fixed IP header.
@@ -55,6 +62,10 @@ pub trait Family: Addr {
     fn remove_flow(key: &FlowKey<Self>);
     /// A slot of this CPU's ring of unconfirmed flows.
     fn ring(slot: u32) -> Option<*mut FlowKey<Self>>;
+    /// The row of a datagram whose first fragment was translated.
+    fn fragment(key: &FragmentKey<Self>) -> Option<*const Fragment<Self>>;
+    /// Remembers where the fragments of a datagram go; the oldest is forgotten when there is no room.
+    fn remember_fragment(key: &FragmentKey<Self>, row: &Fragment<Self>);
     /// This CPU's room for a flow in the making.
     fn scratch() -> Option<*mut Scratch<Self>>;
     /// This CPU's room for what was read of a packet.
@@ -72,7 +83,7 @@ pub trait Family: Addr {
 }
 
 macro_rules! family_maps {
-    ($frontends:ident, $backends:ident, $flows:ident, $ring:ident, $scratch:ident, $parsed:ident, $ranges:ident, $cidrs:ident) => {
+    ($frontends:ident, $backends:ident, $flows:ident, $ring:ident, $scratch:ident, $parsed:ident, $ranges:ident, $cidrs:ident, $fragments:ident) => {
         #[inline(always)]
         fn frontend(key: &FrontendKey<Self>) -> Option<*const Frontend> {
             maps::$frontends.get_ptr(key)
@@ -120,6 +131,15 @@ macro_rules! family_maps {
             maps::$ring.get_ptr_mut(slot)
         }
         #[inline(always)]
+        fn fragment(key: &FragmentKey<Self>) -> Option<*const Fragment<Self>> {
+            maps::$fragments.get_ptr(key)
+        }
+        #[inline(always)]
+        fn remember_fragment(key: &FragmentKey<Self>, row: &Fragment<Self>) {
+            // Without a row the later fragments are lost, and counted.
+            let _ = maps::$fragments.insert(key, row, 0);
+        }
+        #[inline(always)]
         fn scratch() -> Option<*mut Scratch<Self>> {
             maps::$scratch.get_ptr_mut(0)
         }
@@ -135,13 +155,17 @@ impl Family for Ip4 {
     const AF: u8 = 2;
     const ETHERTYPE: u16 = 0x0800u16.to_be();
     const FEATURE: u32 = feature::IPV4;
+    const ROUTE_NAMES_SOURCE: bool = true;
     const ICMP: Proto = Proto::Icmp;
     const ECHO: (u8, u8) = (8, 0);
+    // Destination unreachable, time exceeded, parameter problem (RFC 792).
+    const ERRORS: u32 = 1 << 3 | 1 << 11 | 1 << 12;
+    const ICMP_COVERS_ADDRESSES: bool = false;
     const CLIENT: (u32, u32) = (client::ADDR4, client::NETNS4);
     const HEADER: u32 = 20;
     type Header = Ip4Header;
 
-    family_maps!(FRONTENDS4, BACKENDS4, FLOWS4, RING4, SCRATCH4, PARSED4, SOURCE_RANGES4, v4);
+    family_maps!(FRONTENDS4, BACKENDS4, FLOWS4, RING4, SCRATCH4, PARSED4, SOURCE_RANGES4, v4, FRAGMENTS4);
 
     #[inline(always)]
     fn to_words(self) -> [u32; 4] {
@@ -185,13 +209,17 @@ impl Family for Ip6 {
     const AF: u8 = 10;
     const ETHERTYPE: u16 = 0x86ddu16.to_be();
     const FEATURE: u32 = feature::IPV6;
+    const ROUTE_NAMES_SOURCE: bool = false;
     const ICMP: Proto = Proto::Icmp6;
     const ECHO: (u8, u8) = (128, 129);
+    // Destination unreachable, packet too big, time exceeded, parameter problem (RFC 4443).
+    const ERRORS: u32 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4;
+    const ICMP_COVERS_ADDRESSES: bool = true;
     const CLIENT: (u32, u32) = (client::ADDR6, client::NETNS6);
     const HEADER: u32 = 40;
     type Header = Ip6Header;
 
-    family_maps!(FRONTENDS6, BACKENDS6, FLOWS6, RING6, SCRATCH6, PARSED6, SOURCE_RANGES6, v6);
+    family_maps!(FRONTENDS6, BACKENDS6, FLOWS6, RING6, SCRATCH6, PARSED6, SOURCE_RANGES6, v6, FRAGMENTS6);
 
     #[inline(always)]
     fn to_words(self) -> [u32; 4] {

@@ -7,9 +7,11 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage};
 use aya_ebpf::macros::btf_map;
 use shunt_common::{
-    AffinityKey, AffinityRow, Backend, Counter, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6,
-    Reason, ServiceCidrs, SockPeer, SockPeers, maglev,
-    maps::{AFFINITY_ROWS, FLOW_ROWS, LB_MAP_MAX, OPT_OUTS, POOL_LANES, RING_SLOTS, SOURCE_RANGES},
+    AffinityKey, AffinityRow, Backend, Counter, Device, Flow, FlowKey, Fragment, FragmentKey, Frontend,
+    FrontendKey, Ip4, Ip6, Reason, ServiceCidrs, SockPeer, SockPeers, XdpDevice, maglev,
+    maps::{
+        AFFINITY_ROWS, FLOW_ROWS, FRAGMENT_ROWS, LB_MAP_MAX, OPT_OUTS, POOL_LANES, RING_SLOTS, SOURCE_RANGES,
+    },
 };
 
 /// Room for a flow in the making. The 512 bytes of stack serve a whole chain of calls, and two IPv6 rows would take
@@ -22,6 +24,8 @@ pub struct Scratch<A> {
     pub reply: FlowKey<A>,
     /// The flow that is wanted.
     pub wanted: Wanted<A>,
+    /// What an ICMP error quotes.
+    pub quoted: Parsed<A>,
     /// Question to the FIB, and its answer.
     pub fib: Fib,
     /// An answer in the making, from the IP header on: at most IPv6, ICMPv6, 48 bytes that it quotes, and a word behind.
@@ -43,10 +47,12 @@ const BACKENDS: usize = 2 * FRONTENDS;
 const FLOWS: usize = FLOW_ROWS as usize;
 const RING: usize = RING_SLOTS as usize;
 const AFFINITIES: usize = AFFINITY_ROWS as usize;
+const FRAGMENTS: usize = FRAGMENT_ROWS as usize;
 const RANGES: usize = SOURCE_RANGES as usize;
 const OPTED: usize = OPT_OUTS as usize;
 const CHUNK: usize = maglev::CHUNK_UNITS as usize;
 const TABLES: usize = maglev::CHUNKS as usize;
+const XDP_ROWS: usize = XdpDevice::SLOTS as usize;
 const COUNTERS: usize = Reason::COUNTERS as usize;
 
 #[btf_map(name = "frontends4")]
@@ -85,6 +91,10 @@ pub static SCRATCH6: PerCpuArray<Scratch<Ip6>, 1> = PerCpuArray::new();
 pub static PARSED4: PerCpuArray<Parsed<Ip4>, 1> = PerCpuArray::new();
 #[btf_map(name = "parsed6")]
 pub static PARSED6: PerCpuArray<Parsed<Ip6>, 1> = PerCpuArray::new();
+#[btf_map(name = "fragments4")]
+pub static FRAGMENTS4: LruHashMap<FragmentKey<Ip4>, Fragment<Ip4>, FRAGMENTS> = LruHashMap::new();
+#[btf_map(name = "fragments6")]
+pub static FRAGMENTS6: LruHashMap<FragmentKey<Ip6>, Fragment<Ip6>, FRAGMENTS> = LruHashMap::new();
 #[btf_map(name = "affinity")]
 pub static AFFINITY: LruHashMap<AffinityKey, AffinityRow, AFFINITIES> = LruHashMap::new();
 /// Keyed by `RangeKey` without its prefix length, which aya adds.
@@ -102,3 +112,6 @@ pub static REPLY_TOKENS: PerCpuArray<u64, 1> = PerCpuArray::new();
 /// Values are `u64`, as the layout of tables counts by them.
 #[btf_map(name = "maglev")]
 pub static MAGLEV: ArrayOfMaps<Array<u64, CHUNK, MAPPED>, TABLES> = ArrayOfMaps::new();
+/// Slots by [`XdpDevice::slot`].
+#[btf_map(name = "xdp_devices")]
+pub static XDP_DEVICES: Array<XdpDevice, XDP_ROWS, AGENT_ARRAY> = Array::new();

@@ -1,6 +1,7 @@
 //! What a hook decided, and the one place where that becomes a kernel action and a counter.
 
-use crate::{maps::COUNTER, packet::Packet};
+use crate::maps::COUNTER;
+use crate::packet::{Packet, xdp::Xdp};
 use shunt_common::{Direction, Reason};
 
 /// The end of a packet's way through a hook.
@@ -9,12 +10,16 @@ use shunt_common::{Direction, Reason};
 pub enum Outcome {
     /// Not ours: the next program, and the stack, see it untouched.
     Pass,
+    /// Not ours, and tc need not look again.
+    Settled,
     /// Not ours either, for a reason worth counting.
     Left(Reason),
     /// Rewritten; goes on to the next program and up or down the stack.
     Stack,
     /// Rewritten and handed to another device.
     Redirected,
+    /// Rewritten and sent back out of the device that it came in by.
+    Turned,
     /// Turned into an answer to its sender, because of the reason.
     Answered(Reason),
     /// Dropped.
@@ -32,14 +37,42 @@ pub const REDIRECT: i32 = 7;
 #[inline(always)]
 pub fn tc_verdict<P: Packet>(pkt: P, outcome: Outcome, direction: Direction) -> i32 {
     let (action, reason) = match outcome {
-        Outcome::Pass => return NEXT,
+        Outcome::Pass | Outcome::Settled => return NEXT,
         Outcome::Left(reason) => (NEXT, reason),
         Outcome::Stack => (NEXT, Reason::Forwarded),
-        Outcome::Redirected => (REDIRECT, Reason::Forwarded),
+        Outcome::Redirected | Outcome::Turned => (REDIRECT, Reason::Forwarded),
         Outcome::Answered(reason) => (REDIRECT, reason),
         Outcome::Drop(reason) => (SHOT, reason),
     };
     count(reason, direction, pkt.len());
+    action
+}
+
+/// `XDP_DROP`.
+const XDP_DROP: i32 = 1;
+/// `XDP_PASS`.
+pub const XDP_PASS: i32 = 2;
+/// `XDP_TX`.
+const XDP_TX: i32 = 3;
+/// `XDP_REDIRECT`.
+const XDP_REDIRECT: i32 = 4;
+
+/// Counts an outcome and names the XDP action for it. What passes is not counted: tc does, by what becomes of it there.
+#[inline(always)]
+pub fn xdp_verdict(pkt: Xdp, outcome: Outcome) -> i32 {
+    let (action, reason) = match outcome {
+        Outcome::Pass | Outcome::Left(_) => return XDP_PASS,
+        Outcome::Settled => {
+            pkt.settle();
+            return XDP_PASS;
+        }
+        Outcome::Stack => (XDP_PASS, Reason::ForwardedByXdp),
+        Outcome::Redirected => (XDP_REDIRECT, Reason::ForwardedByXdp),
+        Outcome::Turned => (XDP_TX, Reason::ForwardedByXdp),
+        Outcome::Answered(reason) => (XDP_TX, reason),
+        Outcome::Drop(reason) => (XDP_DROP, reason),
+    };
+    count(reason, Direction::Ingress, pkt.len());
     action
 }
 

@@ -1,13 +1,14 @@
 //! Access to a packet, the same for every hook that sees one.
 
+use crate::config;
 use crate::outcome::REDIRECT;
 use aya_ebpf::bindings::{__sk_buff, bpf_redir_neigh};
 use aya_ebpf::helpers::generated::{
     bpf_check_mtu, bpf_fib_lookup, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh,
-    bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes,
+    bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes,
 };
 use core::ffi::c_void;
-use shunt_common::csum;
+use shunt_common::{Mark, csum, feature};
 
 /// Pseudo-header flag of `bpf_l4_csum_replace`: the change is in addresses, which offloaded sums cover too.
 const PSEUDO_HDR: u64 = 0x10;
@@ -21,6 +22,9 @@ pub const KIND_IPV6: u64 = 0x80;
 ///
 /// Pointers from [`Packet::at`] die at the next call that may move the packet: every method that takes an offset.
 pub trait Packet: Copy {
+    /// The stack has not seen the packet yet, nor has tc: what cannot be done here is passed up as it came.
+    const AT_DRIVER: bool;
+
     /// Whole length in bytes.
     fn len(self) -> u32;
     /// The device it is on.
@@ -39,6 +43,19 @@ pub trait Packet: Copy {
     fn load<T: Copy>(self, offset: u32, to: &mut T) -> bool;
     /// Copies bytes in.
     fn store<T: Copy>(self, offset: u32, from: &T) -> bool;
+    /// The same, and a sum that the NIC took of the whole packet follows the change.
+    fn store_summed<T: Copy>(self, offset: u32, from: &T) -> bool;
+    /// Opens `len` bytes of room behind the fixed IP header. What stands there is undefined. Segments of a stream that the
+    /// packet will be cut into are cut shorter by as much.
+    fn open(self, len: u32, segments: Segments) -> bool;
+    /// Takes `len` bytes away from behind the fixed IP header.
+    fn close(self, len: u32) -> bool;
+    /// Opens room for an outer IP header of `len` bytes in front of the packet's own, as [`Packet::open`] does.
+    fn cover(self, len: u32, outer: Outer, segments: Segments) -> bool;
+    /// Takes an outer IP header of `len` bytes away.
+    fn uncover(self, len: u32) -> bool;
+    /// Bytes that each of the segments carries which it will be cut into; zero when it will not be cut.
+    fn segment(self) -> u32;
     /// Adjusts the transport checksum at `offset` for addresses that changed by `delta` and ports from `old` to `new`.
     /// `kind` is a set of `KIND_*` bits.
     fn fix_l4_csum(self, offset: u32, kind: u64, delta: u32, old: u32, new: u32) -> bool;
@@ -48,10 +65,33 @@ pub trait Packet: Copy {
     fn exceeds_mtu(self, ifindex: u32, mtu: &mut u32) -> bool;
     /// Asks the FIB with a set of `FIB_*` flags; returns the kernel's BPF_FIB_LKUP_RET_* code or a negative error.
     fn fib(self, params: &mut Fib, flags: u32) -> i64;
+    /// Whether [`Packet::send`] can send it out of a device.
+    fn reaches(self, ifindex: u32) -> bool;
     /// Sends it out of a device as it is. Last step: the packet is gone.
     fn send(self, ifindex: u32) -> bool;
     /// Sends it out of a device to a next hop that the kernel resolves. Last step: the packet is gone.
     fn send_to_neighbour(self, ifindex: u32, family: u8, next_hop: &[u32; 4]) -> bool;
+    /// Whether XDP has found that no flow and no frontend of ours is concerned.
+    fn is_settled(self) -> bool;
+}
+
+/// What a packet that will be cut into segments carries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Segments {
+    /// Parts of a stream: segments may be cut shorter, to make room in each.
+    Stream,
+    /// Datagrams, whose length is what tells them apart.
+    Datagrams,
+}
+
+/// The family of an outer header; its value is the kernel's flag (`BPF_F_ADJ_ROOM_ENCAP_L3_*`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Outer {
+    /// IPv4.
+    Ip4 = 2,
+    /// IPv6.
+    Ip6 = 4,
 }
 
 /// `struct bpf_fib_lookup` (include/uapi/linux/bpf.h), with its unions resolved to what is used here.
@@ -82,6 +122,14 @@ pub const FIB_SOURCE: u32 = 1 << 4;
 
 /// `BPF_MTU_CHK_SEGS`: look at the segments of a packet that the device will cut.
 const MTU_SEGMENTS: u64 = 1;
+/// `BPF_F_RECOMPUTE_CSUM`.
+const RECOMPUTE: u64 = 1;
+/// `BPF_ADJ_ROOM_NET`: behind the fixed IP header.
+const BEHIND_IP: u32 = 0;
+/// `BPF_ADJ_ROOM_MAC`: behind the link layer's header.
+const BEFORE_IP: u32 = 1;
+/// `BPF_F_ADJ_ROOM_FIXED_GSO`: segments keep their length of payload.
+const FIXED_GSO: u64 = 1;
 
 /// A packet at a tc hook.
 #[derive(Clone, Copy)]
@@ -94,6 +142,9 @@ macro_rules! field {
         unsafe { (&raw const (*$skb.0).$name).read_volatile() }
     };
 }
+
+// Below the macro, which it uses too.
+pub mod xdp;
 
 /// `PACKET_OTHERHOST` (include/uapi/linux/if_packet.h): a promiscuous device heard a frame for somebody else.
 const OTHER_HOST: u32 = 3;
@@ -114,6 +165,8 @@ impl Skb {
 }
 
 impl Packet for Skb {
+    const AT_DRIVER: bool = false;
+
     #[inline(always)]
     fn len(self) -> u32 {
         field!(self, len)
@@ -171,6 +224,45 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn store_summed<T: Copy>(self, offset: u32, from: &T) -> bool {
+        let from = (&raw const *from).cast_mut().cast();
+        // SAFETY: `from` is exactly the length given; the helper only reads it.
+        unsafe { bpf_skb_store_bytes(self.0, offset, from, size_of::<T>() as u32, RECOMPUTE) == 0 }
+    }
+
+    #[inline(always)]
+    fn open(self, len: u32, segments: Segments) -> bool {
+        // Datagrams that will be cut apart keep their length: it is what tells them apart.
+        let flags = if segments == Segments::Datagrams { FIXED_GSO } else { 0 };
+        // SAFETY: the context is valid.
+        unsafe { bpf_skb_adjust_room(self.0, len as i32, BEHIND_IP, flags) == 0 }
+    }
+
+    #[inline(always)]
+    fn close(self, len: u32) -> bool {
+        // SAFETY: the context is valid.
+        unsafe { bpf_skb_adjust_room(self.0, -(len as i32), BEHIND_IP, FIXED_GSO) == 0 }
+    }
+
+    #[inline(always)]
+    fn cover(self, len: u32, outer: Outer, segments: Segments) -> bool {
+        let flags = outer as u64 | if segments == Segments::Datagrams { FIXED_GSO } else { 0 };
+        // SAFETY: the context is valid.
+        unsafe { bpf_skb_adjust_room(self.0, len as i32, BEFORE_IP, flags) == 0 }
+    }
+
+    #[inline(always)]
+    fn uncover(self, len: u32) -> bool {
+        // SAFETY: the context is valid.
+        unsafe { bpf_skb_adjust_room(self.0, -(len as i32), BEFORE_IP, FIXED_GSO) == 0 }
+    }
+
+    #[inline(always)]
+    fn segment(self) -> u32 {
+        field!(self, gso_size)
+    }
+
+    #[inline(always)]
     fn fix_l4_csum(self, offset: u32, kind: u64, delta: u32, old: u32, new: u32) -> bool {
         // SAFETY: the context is valid. The helper knows about offloaded sums (CHECKSUM_PARTIAL) and does not touch
         // them for ports, which they do not cover yet.
@@ -203,6 +295,11 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn reaches(self, _: u32) -> bool {
+        true
+    }
+
+    #[inline(always)]
     fn send(self, ifindex: u32) -> bool {
         // SAFETY: no pointers.
         unsafe { bpf_redirect(ifindex, 0) == i64::from(REDIRECT) }
@@ -221,5 +318,18 @@ impl Packet for Skb {
                 0,
             ) == i64::from(REDIRECT)
         }
+    }
+
+    #[inline(always)]
+    fn is_settled(self) -> bool {
+        if !config::has(feature::XDP) {
+            return false;
+        }
+        let start = field!(self, data_meta) as usize;
+        if start + size_of::<Mark>() > field!(self, data) as usize {
+            return false;
+        }
+        // SAFETY: the bounds were checked.
+        unsafe { *(start as *const Mark) == Mark::new(config::host_netns_cookie(), self.ifindex()) }
     }
 }

@@ -38,6 +38,11 @@ pub fn repeat(place: &Place, addr: SocketAddr, count: u32) -> Result<Tries> {
     probe(place, &["repeat", &addr.to_string(), "--count", &count.to_string()])
 }
 
+/// Some UDP exchanges from a place, each from its own socket, connected and unconnected in turn.
+pub fn repeat_udp(place: &Place, addr: SocketAddr, count: u32) -> Result<Tries> {
+    probe(place, &["repeat", "--udp", &addr.to_string(), "--count", &count.to_string()])
+}
+
 /// A probe that runs until its standard input is closed.
 pub fn background(place: &Place, args: &[String]) -> Result<Process> {
     let mut command = place.command(lab_binary()?)?;

@@ -1,21 +1,22 @@
 //! A whole lab: networks, API, nodes, pods and agents, from a topology.
 
 use crate::agent::{Agent, beside};
-use crate::api::{Api, Handle, Options};
+use crate::api::{Api, Handle, Kind, Options};
 use crate::net::netns::Netns;
 use crate::net::underlay::Underlay;
 use crate::net::{plan, pods, underlay};
 use crate::place::{Place, Process};
-use crate::topology::Topology;
-use crate::{bpffs, cgroup, objects, state};
+use crate::topology::{Families, Topology};
+use crate::{bpffs, cgroup, kubelet, objects, state};
 use anyhow::{Context, Result, anyhow, bail};
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-pub use crate::client::{background, finish, http, probe, repeat, udp};
+pub use crate::client::{background, finish, http, probe, repeat, repeat_udp, udp};
 pub use crate::state::{clean, names};
 
 /// A pod with its server.
@@ -27,7 +28,42 @@ pub struct Pod {
     pub place: Place,
     /// Its addresses.
     pub addresses: plan::Addresses,
-    _server: Process,
+    server: Mutex<Option<Server>>,
+}
+
+/// A pod's server, and the name that it answers with.
+#[derive(Debug)]
+struct Server {
+    name: String,
+    _process: Process,
+}
+
+impl Pod {
+    /// Kills its server: what is connected to it breaks, and nobody answers any more.
+    pub fn stop_server(&self) {
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Has a server answer by this name, a new one unless that name answers already, and waits until it listens: as
+    /// when a pod is replaced by one of a newer version. It ends with the calling thread.
+    pub fn serve_as(&self, name: &str) -> Result<()> {
+        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        if server.as_ref().is_some_and(|server| server.name == name) {
+            return Ok(());
+        }
+        // The ports must be free before the next one wants them.
+        drop(server.take());
+        *server = Some(start_server(&self.place, name)?);
+        let (at, end) =
+            (SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), Instant::now() + Duration::from_secs(10));
+        while http(&self.place.outside_cgroup(), at, "/hostname")?.body() != Some(name) {
+            if Instant::now() > end {
+                bail!("the server of {} does not listen as {name}", self.name);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
 }
 
 /// A node.
@@ -97,25 +133,16 @@ impl Lab {
         let mut nodes = Vec::new();
         for i in 1..=topology.nodes {
             handle.put(objects::node(i, topology.families)).map_err(|e| anyhow!("node object: {e:?}"))?;
-            nodes.push(build_node(&topology, &underlay, &dir, &cgroups, i)?);
+            nodes.push(build_node(&topology, &underlay, &dir, &cgroups, &handle, i)?);
         }
         let client = Place { name: "client".into(), netns: underlay.client, cgroup: None };
-        let lab = Self { topology, nodes, client, kubectl, api, dir, _lock: lock };
-        for (n, i) in lab.pod_numbers() {
-            lab.put_pod(n, i)?;
-        }
-        Ok(lab)
+        Ok(Self { topology, nodes, client, kubectl, api, dir, _lock: lock })
     }
 
-    fn pod_numbers(&self) -> Vec<(usize, usize)> {
-        let pods = self.topology.pods;
-        (1..=self.topology.nodes).flat_map(|n| (1..=pods).map(move |i| (n, i))).collect()
-    }
-
-    /// Tells the API of a pod: it is running and ready.
+    /// Tells the API of a pod: it is running and ready. Its server runs on in the cgroup that it has, also when the API takes
+    /// it for another pod of that name.
     pub fn put_pod(&self, node: usize, i: usize) -> Result<()> {
-        let pod = objects::pod(node, i, self.topology.families);
-        self.api().put(pod).map(drop).map_err(|e| anyhow!("pod object: {e:?}"))
+        put_pod(&self.api(), self.topology.families, node, i).map(drop)
     }
 
     /// The API, without HTTP.
@@ -187,6 +214,7 @@ fn build_node(
     underlay: &Underlay,
     dir: &Path,
     cgroups: &Path,
+    api: &Handle,
     i: usize,
 ) -> Result<Node> {
     let name = format!("node{i}");
@@ -198,9 +226,10 @@ fn build_node(
         .map(|p| {
             let name = format!("pod{i}-{p}");
             let netns = pods::add_pod(topology, &netns, i, p)?;
-            let place = place(&name, &netns, &root.join(&name))?;
-            let server = start_server(&place, &name)?;
-            Ok(Pod { name, place, addresses: plan::pod(i, p), _server: server })
+            let uid = put_pod(api, topology.families, i, p)?;
+            let place = place(&name, &netns, &kubelet::make(&root, (i, p), &uid)?)?;
+            let server = Mutex::new(Some(start_server(&place, &name)?));
+            Ok(Pod { name, place, addresses: plan::pod(i, p), server })
         })
         .collect::<Result<_>>()?;
     let bpf = dir.join("bpf").join(&name);
@@ -208,15 +237,25 @@ fn build_node(
     Ok(Node { name, host, addresses: plan::node(i), pods, agent })
 }
 
+/// Answers the pod's uid.
+fn put_pod(api: &Handle, families: Families, node: usize, i: usize) -> Result<String> {
+    let pod = objects::pod(node, i, families);
+    let name = format!("pod{node}-{i}");
+    api.put(pod).map_err(|e| anyhow!("pod object: {e:?}"))?;
+    let stored = api.get(Kind::Pod, "default", &name).context("the pod that was just put")?;
+    Ok(stored["metadata"]["uid"].as_str().context("a uid")?.to_owned())
+}
+
 fn place(name: &str, netns: &Netns, cgroup: &Path) -> Result<Place> {
     fs::create_dir_all(cgroup).with_context(|| format!("cgroup {}", cgroup.display()))?;
     Ok(Place { name: name.into(), netns: netns.clone(), cgroup: Some(cgroup.into()) })
 }
 
-fn start_server(place: &Place, name: &str) -> Result<Process> {
+fn start_server(place: &Place, name: &str) -> Result<Server> {
     let mut command = place.command(lab_binary()?)?;
     command.args(["netexec", "--name", name]).stdin(Stdio::null());
-    Ok(Process::new(command.spawn().with_context(|| format!("the server of {name}"))?))
+    let child = command.spawn().with_context(|| format!("the server of {name}"))?;
+    Ok(Server { name: name.into(), _process: Process::new(child) })
 }
 
 /// Starts the API on the router's side and on the host's loopback, and writes the kubeconfigs for both.

@@ -11,6 +11,7 @@ pub mod cgroup;
 pub mod client;
 pub mod cluster;
 pub mod demo;
+pub mod kubelet;
 pub mod net;
 pub mod netexec;
 pub mod objects;

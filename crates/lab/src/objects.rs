@@ -1,5 +1,6 @@
 //! The Kubernetes objects that a cluster has of itself: nodes and pods.
 
+use crate::kubelet;
 use crate::net::plan;
 use crate::topology::Families;
 use serde_json::{Value, json};
@@ -46,6 +47,7 @@ pub fn pod(node: usize, i: usize, families: Families) -> Value {
         },
         "status": {
             "phase": "Running",
+            "qosClass": kubelet::class(i),
             "podIP": ips[0]["ip"],
             "podIPs": ips,
             "conditions": [{"type": "Ready", "status": "True"}],

@@ -4,7 +4,7 @@ use crate::cluster::Lab;
 use crate::net::netns;
 use crate::place::Place;
 use crate::topology::{Topology, place_of};
-use crate::{cgroup, state};
+use crate::{cgroup, kubelet, state};
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -102,19 +102,17 @@ pub fn exec(lab: &str, name: &str, command: &[String]) -> Result<u8> {
         bail!("lab {lab} has no {name}; it has: {}", known.join(", "));
     };
     let cgroup = cgroup_of(lab, name)?;
-    let place =
-        Place { name: name.to_owned(), netns: netns.clone(), cgroup: cgroup.is_dir().then_some(cgroup) };
+    let place = Place { name: name.to_owned(), netns: netns.clone(), cgroup };
     let (program, args) = command.split_first().context("no command")?;
     let status = place.command(program)?.args(args).status().with_context(|| program.clone())?;
     Ok(status.code().unwrap_or(1) as u8)
 }
 
-/// Where processes of a place are: a node's own in NODE/host, a pod's in NODE/POD.
-fn cgroup_of(lab: &str, place: &str) -> Result<PathBuf> {
+/// Where processes of a place are: a node's own in NODE/host, a pod's where its kubelet has them; `None` outside of nodes.
+fn cgroup_of(lab: &str, place: &str) -> Result<Option<PathBuf>> {
     let root = cgroup::root(lab)?;
-    let pod = place.strip_prefix("pod").and_then(|rest| rest.split_once('-'));
-    Ok(match pod {
-        Some((node, _)) => root.join(format!("node{node}")).join(place),
-        None => root.join(place).join("host"),
+    Ok(match place.strip_prefix("pod").and_then(|rest| rest.split_once('-')) {
+        Some((node, _)) => kubelet::find(&root.join(format!("node{node}")), place),
+        None => Some(root.join(place).join("host")).filter(|path| path.is_dir()),
     })
 }

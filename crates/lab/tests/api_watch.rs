@@ -167,3 +167,18 @@ fn watches_can_be_dropped_and_answers_slowed() {
     assert!(start.elapsed() >= Duration::from_millis(300));
     server.handle().slow(Duration::ZERO);
 }
+
+#[test]
+fn a_forbidden_kind_can_be_neither_listed_nor_watched_and_ends_its_watches() {
+    let server = server(Options::default());
+    let mut watch = server.watch(&format!("{MAPS}?watch=1"));
+    server.handle().forbid(&[Kind::ConfigMap]);
+    assert!(watch.event().is_none(), "the watch is over");
+    for query in ["", "?watch=1"] {
+        let (code, status) = server.get(&format!("{MAPS}{query}"));
+        assert_eq!((code, &status["reason"]), (403, &json!("Forbidden")), "{status}");
+    }
+    assert_eq!(server.get("/api/v1/namespaces/default/services").0, 200);
+    server.handle().forbid(&[]);
+    assert_eq!(server.get(MAPS).0, 200);
+}

@@ -92,7 +92,9 @@ fn down_ends_a_lab_that_another_process_has_up() {
     let list = String::from_utf8(run(&["list"]).stdout).unwrap();
     assert!(list.contains(&format!("up, in process {}", lab.watched)), "{list}");
     let id = run(&["exec", "--name", lab.name, "pod1-1", "--", "cat", "/proc/self/cgroup"]).stdout;
-    assert!(String::from_utf8(id).unwrap().contains("/shunt-lab/killed-down/node1/pod1-1\n"));
+    let id = String::from_utf8(id).unwrap();
+    assert!(id.contains("/shunt-lab/killed-down/node1/kubepods.slice/kubepods-besteffort.slice/"), "{id}");
+    assert!(id.contains("/cri-containerd-pod1-1.scope\n"), "{id}");
     let done = shunt_lab(&["exec", "--name", lab.name, "node2", "--", "true"])
         .stderr(Stdio::piped())
         .output()

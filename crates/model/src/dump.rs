@@ -63,18 +63,24 @@ pub fn backends(actual: &Actual) -> Vec<[String; 2]> {
         .collect()
 }
 
-/// Headings of [`source_ranges`].
-pub const SOURCE_RANGES: [&str; 2] = ["ID", "SOURCE RANGE"];
+/// Heading of [`source_ranges`].
+pub const SOURCE_RANGES: &str = "SOURCE RANGE (REVNAT_ID)";
 
-/// `bpf lb list --source-ranges`: service ids with the ranges of clients that their frontends' flags speak of.
+/// `bpf lb list --source-ranges`: the ranges of clients that the flags of a service's frontends speak of.
 #[must_use]
-pub fn source_ranges(actual: &Actual) -> Vec<[String; 2]> {
-    actual.ranges.iter().map(|r| [r.service.to_string(), r.net.to_string()]).collect()
+pub fn source_ranges(actual: &Actual) -> Vec<String> {
+    actual.ranges.iter().map(|r| format!("{} ({})", r.net, r.service)).collect()
 }
 
-/// The words for a frontend's row, such as `[ClusterIP, non-routable]`.
+/// The words for a frontend's row in brackets, such as `[ClusterIP, non-routable]`.
 #[must_use]
 pub fn flags(row: &Frontend) -> String {
+    format!("[{}]", flag_words(row).join(", "))
+}
+
+/// The words for a frontend's row: its kind, then what holds of it.
+#[must_use]
+pub fn flag_words(row: &Frontend) -> Vec<&'static str> {
     let mut words = vec![FrontendKind::from_number(row.kind).map_or("unknown", FrontendKind::name)];
     if row.pools[0] != row.pools[1] {
         words.push("two-scopes");
@@ -108,7 +114,7 @@ pub fn flags(row: &Frontend) -> String {
     if row.mode != 0 {
         words.push("dsr");
     }
-    format!("[{}]", words.join(", "))
+    words
 }
 
 /// Lays rows out in columns: each as wide as its widest cell and three blanks, the last one open.

@@ -20,14 +20,16 @@ pub mod lower;
 pub mod maglev;
 mod model;
 pub mod objects;
+pub mod opt_out;
 mod problem;
 pub mod snapshot;
 pub mod store;
 
 pub use ledger::Usage;
 pub use model::{
-    AddressIndex, BackendView, Changes, Departed, Failure, FrontendView, HealthCheck, Model, NodeCondition,
-    NodePortOptions, Options, Report, ServiceView, Status,
+    AddressIndex, BackendView, Changes, Departed, Failure, FrontendView, HealthCheck, Model, NoLocal,
+    NodeCondition, NodePortOptions, Options, Report, ServiceView, Status,
 };
 pub use problem::Problem;
+pub use snapshot::Mode;
 pub use store::MapStore;

@@ -252,6 +252,52 @@ fn rule_4_load_balancer_addresses_are_those_with_mode_vip_and_unknown_ports_ther
 }
 
 #[test]
+fn rule_5_node_ports_answer_on_node_port_addresses_alone_and_load_balancers_may_do_without() {
+    let balancer = |policy: &str, node_port: &str, mode: &str| {
+        format!(
+            "kind: Service\nmetadata: {{name: web}}\nspec: {{type: LoadBalancer, clusterIP: 10.96.0.10, \
+             externalTrafficPolicy: {policy}, healthCheckNodePort: 31000, ports: [{{port: 80{node_port}}}]}}\n\
+             status: {{loadBalancer: {{ingress: [{{ip: 203.0.113.1{mode}}}]}}}}\n---\n{}",
+            endpoints("l1+ r1+")
+        )
+    };
+    let second = ["172.16.0.1"];
+    for (addresses, first_answers, second_answers) in [
+        (None, true, false),
+        (Some(&second[..]), false, true),
+        (Some(&["172.16.0.1", "192.168.0.1"]), true, true),
+    ] {
+        for (policy, picked) in [("Cluster", "l1 r1"), ("Local", "l1")] {
+            // With NodePorts, and with `allocateLoadBalancerNodePorts: false`, which leaves them out.
+            for (node_port, has) in [(", nodePort: 30080", true), (", nodePort: 0", false), ("", false)] {
+                for (mode, served) in [("", true), (", ipMode: VIP", true), (", ipMode: Proxy", false)] {
+                    let mut cluster = Cluster::new(Options::new(NODE));
+                    let parse = |all: &[&str]| all.iter().map(|a| a.parse().unwrap()).collect();
+                    cluster.model.set_node_port_addresses(addresses.map(parse));
+                    let text = format!("{NODE_OBJECT}---\n{}", balancer(policy, node_port, mode));
+                    Object::read(&text).into_iter().for_each(|o| cluster.apply(o));
+                    cluster.settle();
+                    let at = |answers: bool| if answers { picked } else { "pass" };
+                    let first = at(has && first_answers);
+                    let second = at(has && second_answers);
+                    let vip = at(served);
+                    expect(
+                        &cluster.store.dump().unwrap(),
+                        &format!(
+                            "out 192.168.0.1:30080 = {first}
+                             out 172.16.0.1:30080 = {second}
+                             out 203.0.113.1:80 = {vip}
+                             node 127.0.0.1:30080 = pass
+                             out 192.168.0.1:80 = pass"
+                        ),
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn rule_4_source_ranges_limit_the_load_balancer_addresses_alone() {
     let fields = "type: LoadBalancer, externalIPs: [203.0.113.7], ports: [{port: 80, nodePort: 30080}], \
                   loadBalancerSourceRanges:";
@@ -367,6 +413,28 @@ fn rule_10_protocols_ports_names_and_families_are_apart() {
          out [fd00:168::1]:30053 = L1 R1
          out [fd00:96::10]:53 = pass",
     );
+}
+
+#[test]
+fn an_address_that_a_new_pod_has_taken_over_is_that_pods_also_while_it_is_not_ready() {
+    let service = web("ports: [{port: 80}]");
+    // The one that terminates stands in the same slice or in another, before or after.
+    let another = |words| endpoints(words).replace("web-1", "web-2");
+    let slices = [
+        endpoints("r1+ l1~ l1-"),
+        endpoints("r1+ l1- l1~"),
+        endpoints("r1+ l1! l1-"),
+        endpoints("r1+ l1~") + &another("l1-"),
+        endpoints("r1+ l1-") + &another("l1~"),
+    ];
+    for slice in slices {
+        expect(&maps(&(service.clone() + &slice)), "node 10.96.0.10:80 = r1");
+        let alone = slice.replace("10.244.2.1", "10.244.1.1").replace("ready: true", "ready: false");
+        expect(&maps(&(service.clone() + &alone)), "node 10.96.0.10:80 = reject no_backend");
+    }
+    for slice in [endpoints("l1~") + &another("l1+"), endpoints("l1+ l1-")] {
+        expect(&maps(&(service.clone() + &slice)), "node 10.96.0.10:80 = l1");
+    }
 }
 
 #[test]

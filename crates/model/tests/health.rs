@@ -6,8 +6,11 @@
 mod common;
 
 use common::{CAPACITY, Cluster, NODE, Object};
+use shunt_common::Proto;
+use shunt_model::fate::{Client, affinity, fate};
 use shunt_model::objects::Kind;
-use shunt_model::{HealthCheck, Model, NodeCondition, Options};
+use shunt_model::{HealthCheck, MapStore, Model, NodeCondition, Options};
+use std::net::SocketAddr;
 
 const SERVICE: &str = r"
 kind: Service
@@ -168,4 +171,88 @@ fn only_events_that_change_something_are_counted() {
     apply(&mut cluster, &SLICE.replace("8080", "8081"));
     let after = cluster.model.changes();
     assert_eq!((after.services, after.endpoints), (before.services, before.endpoints + 1));
+}
+
+const NODE_OBJECT: &str = "kind: Node\nmetadata: {name: node-1}\nstatus: {addresses: \
+    [{type: InternalIP, address: 192.168.0.1}, {type: InternalIP, address: \"fd00:168::1\"}]}\n";
+
+/// `SERVICE` with load balancer's addresses, which only some clients may use, and affinity.
+fn balanced() -> String {
+    format!(
+        "{}  clusterIPs: [10.96.0.10, \"fd00:96::10\"]\n  externalIPs: [203.0.113.7]\n  sessionAffinity: ClientIP\n  \
+         loadBalancerSourceRanges: [198.51.100.0/24]\n\
+         status: {{loadBalancer: {{ingress: [{{ip: 203.0.113.1}}, {{ip: \"2001:db8::1\"}}, {{ip: 203.0.113.2, ipMode: Proxy}}]}}}}\n",
+        SERVICE.replace("port: 80", "port: 80, nodePort: 30080")
+    )
+}
+
+fn told(cluster: &mut Cluster, from: Client, to: &str) -> String {
+    let actual = cluster.store.dump().unwrap();
+    fate(&actual, from, to.parse().unwrap(), Proto::Tcp).to_string()
+}
+
+/// A client that the source ranges keep out, as a load balancer's probes are.
+const PROBE: &str = "35.191.0.7";
+
+#[test]
+fn a_load_balancers_address_answers_the_health_check_from_the_nodes_own_server_for_everybody() {
+    let mut cluster = cluster(&[&balanced(), SLICE, NODE_OBJECT]);
+    let probe = Client::Outside(PROBE.parse().unwrap());
+    for from in [probe, Client::Pod("10.244.1.50".parse().unwrap()), Client::Node] {
+        assert_eq!(told(&mut cluster, from, "203.0.113.1:31000"), "192.168.0.1:31000(local)", "{from:?}");
+        assert_eq!(told(&mut cluster, from, "[2001:db8::1]:31000"), "[fd00:168::1]:31000(local)", "{from:?}");
+    }
+    assert_eq!(told(&mut cluster, probe, "203.0.113.1:80"), "drop source_range", "the service's own port");
+    for other in ["203.0.113.7:31000", "203.0.113.2:31000", "10.96.0.10:31000", "192.168.0.1:31000"] {
+        assert_eq!(told(&mut cluster, probe, other), "pass", "{other}");
+    }
+    let actual = cluster.store.dump().unwrap();
+    let to: SocketAddr = "203.0.113.1:31000".parse().unwrap();
+    assert_eq!(affinity(&actual, to, Proto::Tcp), None);
+    // It is nobody's endpoint.
+    assert_eq!(taken(&mut cluster), web(Some((31000, 1))));
+    assert_eq!(cluster.model.problems(), []);
+    cluster.delete(Kind::EndpointSlice, "shop/web-1");
+    cluster.settle();
+    assert_eq!(
+        told(&mut cluster, probe, "203.0.113.1:31000"),
+        "192.168.0.1:31000(local)",
+        "it says 503 then"
+    );
+    apply(&mut cluster, &balanced().replace("Policy: Local", "Policy: Cluster"));
+    assert_eq!(
+        told(&mut cluster, probe, "203.0.113.1:31000"),
+        "reject unknown_port",
+        "no health check any more"
+    );
+}
+
+#[test]
+fn a_health_check_at_a_load_balancers_address_goes_where_node_ports_answer() {
+    let mut cluster = cluster(&[&balanced(), NODE_OBJECT]);
+    let fate = |cluster: &mut Cluster| told(cluster, Client::Node, "203.0.113.1:31000");
+    for (addresses, want) in [
+        (Some(vec!["192.168.9.9", "192.168.0.1"]), "192.168.0.1:31000(local)"),
+        (Some(vec!["192.168.9.9"]), "192.168.9.9:31000(local)"),
+        (Some(vec!["fd00:168::1"]), "reject unknown_port"),
+        (None, "192.168.0.1:31000(local)"),
+    ] {
+        let parsed = addresses.clone().map(|all| all.iter().map(|a| a.parse().unwrap()).collect());
+        cluster.model.set_node_port_addresses(parsed);
+        cluster.settle();
+        assert_eq!(fate(&mut cluster), want, "{addresses:?}");
+    }
+}
+
+#[test]
+fn a_port_of_the_service_or_the_option_leaves_no_room_for_the_health_check() {
+    let own = balanced().replace("port: 80,", "port: 31000,");
+    let mut busy = cluster(&[&own, SLICE, NODE_OBJECT]);
+    let client = Client::Outside("198.51.100.7".parse().unwrap());
+    assert_eq!(told(&mut busy, client, "203.0.113.1:31000"), "10.244.1.1:8080(local)");
+    assert_eq!(busy.model.problems(), []);
+    let mut off = Cluster::new(Options { health_check_vips: false, ..Options::new(NODE) });
+    Object::read(&format!("{}\n---\n{NODE_OBJECT}", balanced())).into_iter().for_each(|o| off.apply(o));
+    off.settle();
+    assert_eq!(told(&mut off, client, "203.0.113.1:31000"), "reject unknown_port");
 }

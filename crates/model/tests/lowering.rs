@@ -10,7 +10,7 @@ use shunt_common::{Frontend, FrontendKind, Pool, Proto};
 use shunt_model::diff::{diff, surplus};
 use shunt_model::ledger::Entries;
 use shunt_model::lower::{Env, Front, Here, Wanted, lower, wanted};
-use shunt_model::snapshot::{NodeState, Slice, Spec, Words, Zone};
+use shunt_model::snapshot::{Mode, NodeState, Slice, Spec, Words, Zone};
 use shunt_model::store::{Actual, Family, FrontendRef, Op};
 use shunt_model::{AddressIndex, Options};
 
@@ -35,7 +35,14 @@ fn read(yaml: &str) -> Read {
 }
 
 fn here(read: &Read) -> Here<'_> {
-    Here { node: &read.node, zone: Zone::default(), topology: true }
+    Here {
+        node: &read.node,
+        zone: Zone::default(),
+        topology: true,
+        algorithm: 0,
+        health_checks: [None; 2],
+        mode: Mode::Snat,
+    }
 }
 
 fn frontends(read: &Read, options: &Options) -> Vec<Wanted> {
@@ -104,6 +111,8 @@ fn entries() -> Entries {
         ranges: vec!["10.0.0.0/8".parse().unwrap()],
         backends,
         pools: vec![(pool, vec![1, 2])],
+        tables: Vec::new(),
+        no_table: None,
         frontends: groups[0].frontends.iter().map(row).collect(),
         kept: Vec::new(),
     }

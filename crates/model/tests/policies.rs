@@ -42,6 +42,13 @@ fn session_affinity_has_a_timeout_from_the_service_or_the_annotation_else_three_
             70,
         ),
         ("service.cilium.io/affinity: local", String::new(), 0),
+        // Cilium's word is about clusters of a mesh, ours about clients; ours comes first.
+        ("service.cilium.io/affinity: none", "sessionAffinity: ClientIP".into(), 10_800),
+        ("shunt.io/affinity: none", "sessionAffinity: ClientIP".into(), 0),
+        ("shunt.io/affinity: none, service.cilium.io/affinity: client-ip", String::new(), 0),
+        ("shunt.io/affinity: client-ip, service.cilium.io/affinity: none", String::new(), 10_800),
+        ("shunt.io/affinity: ' client-ip '", timeout(60), 60),
+        ("shunt.io/affinity: ''", "sessionAffinity: ClientIP".into(), 10_800),
     ] {
         let (row, problems) = row(annotations, &spec);
         assert_eq!((row.affinity_timeout, problems), (want, vec![]), "{annotations} {spec}");
@@ -55,6 +62,14 @@ fn what_makes_no_sense_is_a_problem_and_its_default_holds() {
         ("", "externalTrafficPolicy: Near", "spec.externalTrafficPolicy: \"Near\" is unknown"),
         ("", "internalTrafficPolicy: Near", "spec.internalTrafficPolicy: \"Near\" is unknown"),
         ("shunt.io/affinity: cookie", "", "annotation shunt.io/affinity: \"cookie\" is unknown"),
+        ("shunt.io/affinity: local", "", "annotation shunt.io/affinity: \"local\" is unknown"),
+        ("service.cilium.io/affinity: far", "", "annotation service.cilium.io/affinity: \"far\" is unknown"),
+        // Told before anybody asks for affinity.
+        (
+            "shunt.io/affinity-timeout: soon",
+            "",
+            "annotation shunt.io/affinity-timeout: \"soon\" is not in 1-86400",
+        ),
     ] {
         let (row, problems) = row(annotations, spec);
         assert_eq!(row.affinity_timeout, 0);
@@ -67,6 +82,16 @@ fn what_makes_no_sense_is_a_problem_and_its_default_holds() {
         assert_eq!(row.affinity_timeout, 10_800);
         assert!(problems[0].contains("is not in 1-86400"), "{problems:?}");
     }
+    let (row, problems) = row(
+        "shunt.io/affinity: odd, service.cilium.io/affinity-timeout: 1h",
+        "sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}",
+    );
+    assert_eq!(row.affinity_timeout, 60, "what the Service says holds on");
+    assert!(
+        problems.iter().any(|p| p.ends_with("ClientIP of spec.sessionAffinity is taken")),
+        "{problems:?}"
+    );
+    assert!(problems.iter().any(|p| p.ends_with("60 seconds are taken")), "{problems:?}");
 }
 
 /// The addresses, ports and kinds that a service asks for, and all problems.
@@ -168,7 +193,8 @@ fn forwarding_mode_and_algorithm_are_in_the_row_when_they_are_known() {
     for (annotations, want, acted_on) in [
         ("", (0, 0), true),
         ("service.cilium.io/forwarding-mode: snat, service.cilium.io/lb-algorithm: random", (0, 0), true),
-        ("shunt.io/forwarding-mode: dsr", (1, 0), false),
+        // A ClusterIP, which nobody outside reaches.
+        ("shunt.io/forwarding-mode: dsr", (0, 0), true),
         ("shunt.io/lb-algorithm: maglev", (0, 1), true),
     ] {
         let (row, problems) = row(annotations, "");
@@ -178,7 +204,7 @@ fn forwarding_mode_and_algorithm_are_in_the_row_when_they_are_known() {
     }
     let (unknown, problems) = row("shunt.io/forwarding-mode: carrier-pigeon", "");
     assert_eq!(unknown.mode, 0);
-    assert!(problems[0].contains("\"carrier-pigeon\" is unknown; use snat or dsr"), "{problems:?}");
+    assert!(problems[0].contains("\"carrier-pigeon\" is unknown; use snat, dsr or hybrid"), "{problems:?}");
 }
 
 #[test]

@@ -92,7 +92,10 @@ fn perform(cluster: &mut Cluster, command: &str, body: &str) -> Option<String> {
         "dump" => return Some(dump::table(&dump::SERVICES, &dump::services(&actual(cluster)))),
         "backends" => return Some(dump::table(&dump::BACKENDS, &dump::backends(&actual(cluster)))),
         "source-ranges" => {
-            return Some(dump::table(&dump::SOURCE_RANGES, &dump::source_ranges(&actual(cluster))));
+            let rows = dump::source_ranges(&actual(cluster));
+            return Some(
+                rows.iter().fold(format!("{}\n", dump::SOURCE_RANGES), |text, row| text + row + "\n"),
+            );
         }
         "problems" => return Some(problems(cluster)),
         "status" => return Some(status(cluster)),

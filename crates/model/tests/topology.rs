@@ -123,3 +123,40 @@ fn a_node_that_changes_its_zone_uses_the_endpoints_of_the_new_one() {
         assert_eq!(backends(&mut cluster), [want]);
     }
 }
+
+#[test]
+fn a_backends_row_has_the_number_of_its_zone_which_a_restart_does_not_change() {
+    let text = |rows: &[(u8, &str)]| {
+        let mut text = String::from(
+            "kind: EndpointSlice\nmetadata: {name: web-1, labels: {kubernetes.io/service-name: web}}\n\
+             addressType: IPv4\nports: [{port: 8080}]\nendpoints:\n",
+        );
+        for (n, zone) in rows {
+            text += &format!("- {{addresses: [10.244.2.{n}], zone: {zone}}}\n");
+        }
+        text
+    };
+    let mut cluster = Cluster::new(Options::new(NODE));
+    let service =
+        "kind: Service\nmetadata: {name: web}\nspec: {clusterIP: 10.96.0.10, ports: [{port: 80}]}\n---\n";
+    let rows = [(1, "zone-a"), (2, "zone-b"), (3, "zone-a"), (4, "''")];
+    Object::read(&format!("{service}{}", text(&rows))).into_iter().for_each(|o| cluster.apply(o));
+    cluster.settle();
+    let zones = |cluster: &mut Cluster| -> Vec<u16> {
+        let mut rows: Vec<_> = cluster.store.dump().unwrap().backends4.into_values().collect();
+        rows.sort_by_key(|row| std::net::Ipv4Addr::from(row.addr));
+        rows.iter().map(|row| row.zone).collect()
+    };
+    let before = zones(&mut cluster);
+    assert!(before[0] == before[2] && before[0] != before[1] && before[..3].iter().all(|z| *z != 0));
+    assert_eq!(before[3], 0);
+    // The other way round, so that the zones are met in another order.
+    let turned: Vec<_> = rows.into_iter().rev().collect();
+    cluster.objects.retain(|(kind, _), _| *kind != shunt_model::objects::Kind::EndpointSlice);
+    let slice = Object::read(&text(&turned)).remove(0);
+    cluster.objects.insert(slice.key(), slice);
+    cluster.restart();
+    cluster.relist();
+    assert_eq!(cluster.reconcile().ops, 0, "nothing to write anew");
+    assert_eq!(zones(&mut cluster), before);
+}

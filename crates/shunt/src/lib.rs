@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+mod cgroups;
 pub mod cli;
 pub mod config;
 pub mod devices;

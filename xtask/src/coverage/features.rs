@@ -1,7 +1,7 @@
 //! Which packet case belongs to which feature, and why a feature has none at a hook.
 
 /// The hooks that packets meet.
-pub const HOOKS: &[&str] = &["tc_ingress", "tc_egress", "pod_ingress", "pod_egress"];
+pub const HOOKS: &[&str] = &["xdp", "tc_ingress", "tc_egress", "pod_ingress", "pod_egress"];
 
 /// Something that the programs promise.
 pub struct Feature {
@@ -18,8 +18,7 @@ impl Feature {
     }
 }
 
-const OUTSIDE: &str =
-    "only clients outside are served by SNAT; a pod's packets are routed to the backend with its own address";
+const OUTSIDE: &str = "only clients outside are served by SNAT or DSR; a pod's packets are routed to the backend with its own address";
 const NO_START: &str =
     "a flow begins where its first packet comes in; this hook sees it later, or only its replies";
 const ANSWERED: &str = "a packet is answered where it comes in";
@@ -59,10 +58,23 @@ pub const FEATURES: &[Feature] = &[
         ],
     },
     Feature {
-        title: "SNAT ports and the node's own sockets",
-        cases: &["local_socket::"],
+        title: "remote backend by DSR, address in an option",
+        cases: &["dsr::"],
         without: &[(&["pod_ingress", "pod_egress"], OUTSIDE)],
     },
+    Feature {
+        title: "remote backend by DSR, packet in a packet",
+        cases: &["dsr_ipip::"],
+        without: &[(&["pod_ingress", "pod_egress"], OUTSIDE)],
+    },
+    Feature {
+        title: "remote backend without leaving the driver",
+        cases: &["driver::"],
+        without: &[(&["tc_egress", "pod_ingress", "pod_egress"], "XDP is where packets come in by a device")],
+    },
+    Feature { title: "ICMP errors about flows", cases: &["icmp_error::"], without: &[] },
+    Feature { title: "fragments", cases: &["fragments::"], without: &[] },
+    Feature { title: "SNAT ports and the node's own sockets", cases: &["local_socket::"], without: &[] },
     Feature {
         title: "several addresses and devices",
         cases: &["multihomed::"],
@@ -80,7 +92,7 @@ pub const FEATURES: &[Feature] = &[
     Feature {
         title: "hairpin",
         cases: &["policy::a_pod_reaches_itself"],
-        without: &[(&["tc_ingress", "tc_egress"], "the packet turns round at the pod's interface")],
+        without: &[(&["xdp", "tc_ingress", "tc_egress"], "the packet turns round at the pod's interface")],
     },
     Feature {
         title: "no backend",
@@ -144,6 +156,7 @@ pub const FEATURES: &[Feature] = &[
         cases: &["vip::what_goes_to_a_service_cidr"],
         without: &[],
     },
+    Feature { title: "rows of zeros, marks, floods of questions", cases: &["safety::"], without: &[] },
     Feature {
         title: "what is none of our business",
         cases: &["no_backend::what_no_service", "no_backend::frames_cut", "no_backend::a_frame_to"],

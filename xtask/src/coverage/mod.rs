@@ -17,7 +17,7 @@ use crate::sh;
 use features::{FEATURES, Feature, HOOKS};
 
 /// The environment variable by which the packet cases know where to note what they run.
-pub const FILE: &str = "SHUNT_COVERAGE";
+pub const FILE: &str = "PACKET_CASE_NOTES";
 
 const FAMILIES: [&str; 2] = ["V4", "V6"];
 
@@ -27,7 +27,8 @@ pub fn main(args: &[String]) -> Result<()> {
         bail!("usage: cargo xtask coverage");
     }
     let notes = notes()?;
-    let packets = ["test", "--locked", "--package", "shunt-datapath", "--test", "packets"];
+    let packets =
+        ["test", "--locked", "--package", "shunt-datapath", "--test", "packets", "--test", "packets_xdp"];
     sh::run(sh::cargo().args(packets).env(FILE, &notes))?;
     fs::write(page_file(), page(&fs::read_to_string(notes)?)?)?;
     sh::say(format!("{} is written", page_file().display()));

@@ -1,6 +1,6 @@
 //! Attaching to interfaces: which hooks a role needs, by TCX or clsact.
 
-use super::{HOOKS, Hook, Interface, Role, clsact, status, tcx};
+use super::{HOOKS, Hook, Interface, Role, clsact, status, tcx, xdp};
 use crate::load::Loaded;
 use crate::pins::{self, Pins};
 use crate::{Error, sys};
@@ -90,8 +90,9 @@ impl Attacher {
     /// was removed.
     pub(crate) fn remove(&self, ifindex: u32) -> Result<Vec<String>, Error> {
         let mut removed = Vec::new();
-        for hook in &HOOKS {
-            let pin = tcx::pin(&self.pins, ifindex, hook);
+        let hooks = HOOKS.iter().map(|hook| tcx::pin(&self.pins, ifindex, hook));
+        // What relies on the others first.
+        for pin in [xdp::pin(&self.pins, ifindex)].into_iter().chain(hooks) {
             if tcx::detach(&pin)? {
                 removed.push(format!("link {}", pin.display()));
             }
@@ -132,8 +133,9 @@ impl Attacher {
 
     /// Whether a link under this index belonged to a device that is gone: the index may be another's by now.
     fn is_stale(&self, ifindex: u32) -> bool {
-        HOOKS.iter().any(|hook| {
-            let link = sys::object::get(&tcx::pin(&self.pins, ifindex, hook));
+        let hooks = HOOKS.iter().map(|hook| tcx::pin(&self.pins, ifindex, hook));
+        hooks.chain([xdp::pin(&self.pins, ifindex)]).any(|pin| {
+            let link = sys::object::get(&pin);
             link.and_then(|link| sys::link::info(link.as_fd())).is_ok_and(|info| info.target == 0)
         })
     }

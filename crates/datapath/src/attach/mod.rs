@@ -3,6 +3,7 @@
 
 pub(crate) mod clsact;
 mod interface;
+pub(crate) mod links;
 pub(crate) mod netlink;
 mod pod_egress;
 mod pod_ingress;
@@ -11,6 +12,7 @@ pub(crate) mod status;
 mod tc_egress;
 mod tc_ingress;
 pub(crate) mod tcx;
+pub(crate) mod xdp;
 
 pub(crate) use interface::{Attacher, name_of};
 
@@ -64,6 +66,10 @@ pub enum Mode {
     Tcx,
     /// A filter of the clsact qdisc, for kernels before 6.6.
     Clsact,
+    /// An XDP link, in the driver.
+    XdpNative,
+    /// An XDP link, in the stack.
+    XdpGeneric,
 }
 
 impl Mode {
@@ -73,6 +79,8 @@ impl Mode {
             Self::Cgroup => "cgroup",
             Self::Tcx => "tcx",
             Self::Clsact => "clsact",
+            Self::XdpNative => "xdp-native",
+            Self::XdpGeneric => "xdp-generic",
         }
     }
 }
@@ -90,4 +98,34 @@ pub struct Attachment {
     pub mode: Mode,
     /// The kernel's id of the program.
     pub program_id: u32,
+}
+
+/// What `loadBalancer.acceleration` asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Acceleration {
+    /// tc alone.
+    #[default]
+    Disabled,
+    /// XDP in the driver where that can be, tc alone elsewhere.
+    BestEffort,
+    /// XDP in the driver of every device that has one, or no start.
+    Native,
+    /// XDP in the stack, which is slower than tc and works on every device: for tests.
+    Generic,
+}
+
+/// What a device's packets meet before tc.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub enum Xdp {
+    /// Nothing: acceleration is off, or it is no device.
+    #[default]
+    Off,
+    /// XDP in the driver.
+    Native,
+    /// XDP in the stack.
+    Generic,
+    /// Nothing, because of this.
+    Tc(String),
+    /// Nothing, because it has no driver that could: of no concern to [`Acceleration::Native`].
+    NoDriver(String),
 }

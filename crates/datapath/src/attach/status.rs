@@ -1,6 +1,6 @@
 //! What is attached, read back from the kernel.
 
-use super::{Attachment, HOOKS, Mode, clsact, name_of, socket, tcx};
+use super::{Attachment, HOOKS, Mode, clsact, name_of, socket, tcx, xdp};
 use crate::pins::{self, Pins};
 use crate::{Error, sys};
 use std::os::fd::AsFd;
@@ -24,7 +24,12 @@ pub(crate) fn attachments(pins: &Pins) -> Result<Vec<Attachment>, Error> {
         let (Some(program_id), Some(interface)) = (program_of(pins, &name)?, name_of(ifindex)) else {
             continue;
         };
-        all.push(Attachment { hook: hook.program, ifindex, interface, mode: Mode::Tcx, program_id });
+        let mode = match hook {
+            xdp::PROGRAM if xdp::is_generic(ifindex) => Mode::XdpGeneric,
+            xdp::PROGRAM => Mode::XdpNative,
+            _ => Mode::Tcx,
+        };
+        all.push(Attachment { hook, ifindex, interface, mode, program_id });
     }
     for ifindex in clsact::marked(pins)? {
         let Some(interface) = name_of(ifindex) else { continue };

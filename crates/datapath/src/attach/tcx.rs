@@ -1,12 +1,13 @@
 //! TCX links on interfaces (Linux 6.6), and what they share with cgroup links: a pin that outlives the agent.
 
-use super::{Hook, Side};
+use super::{Hook, Side, xdp};
 use crate::pins::{self, Pins};
 use crate::sys::link::{self, LinkInfo};
 use crate::{Error, sys};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// `BPF_TCX_INGRESS` or `BPF_TCX_EGRESS`.
 pub(crate) const fn attach_type(side: Side) -> u32 {
@@ -26,11 +27,11 @@ pub(crate) fn pin_name(ifindex: u32, hook: &Hook) -> String {
     format!("{ifindex}-{}", hook.program)
 }
 
-/// The interface and hook that a pin's name tells.
-pub(crate) fn parse_pin(name: &str) -> Option<(u32, &'static Hook)> {
+/// The interface and program that a pin's name tells.
+pub(crate) fn parse_pin(name: &str) -> Option<(u32, &'static str)> {
     let (ifindex, program) = name.split_once('-')?;
-    let hook = super::HOOKS.iter().find(|h| h.program == program)?;
-    Some((ifindex.parse().ok()?, hook))
+    let programs = super::HOOKS.iter().map(|h| h.program).chain([xdp::PROGRAM]);
+    Some((ifindex.parse().ok()?, programs.into_iter().find(|p| *p == program)?))
 }
 
 /// Puts `program` first at one side of an interface, or in the place of the one that an earlier agent put there.
@@ -44,12 +45,30 @@ pub(crate) fn attach(pins: &Pins, ifindex: u32, hook: &Hook, program: BorrowedFd
     if adopt(&pin, program, ours)? {
         return Ok(());
     }
-    let link =
-        link::create(program, ifindex, attach_type, link::BEFORE).map_err(|e| match e.raw_os_error() {
-            Some(libc::ENODEV) => Error::NoInterface { ifindex },
-            _ => Error::system(format!("attaching {} to interface {ifindex}", hook.program))(e),
-        })?;
+    let link = create(program, ifindex, attach_type).map_err(|e| match e.raw_os_error() {
+        Some(libc::ENODEV) => Error::NoInterface { ifindex },
+        _ => Error::system(format!("attaching {} to interface {ifindex}", hook.program))(e),
+    })?;
     sys::object::pin(link.as_fd(), &pin).map_err(Error::system(format!("pinning {}", pin.display())))
+}
+
+/// How often, and how long apart, a program is attached that is attached still.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Attaches a program. A link whose pin somebody has removed ends a moment later, when the kernel gets to it; until then
+/// the program counts as attached (`EEXIST`), and would be attached no more.
+fn create(program: BorrowedFd<'_>, ifindex: u32, attach_type: u32) -> io::Result<OwnedFd> {
+    let mut tries = 0;
+    loop {
+        match link::create(program, ifindex, attach_type, link::BEFORE) {
+            Err(e) if e.raw_os_error() == Some(libc::EEXIST) && tries < TRIES => {
+                tries += 1;
+                std::thread::sleep(PAUSE);
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// Detaches a pinned link and removes the pin; `false` when there is none.

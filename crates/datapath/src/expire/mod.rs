@@ -37,16 +37,19 @@ pub struct Step {
     pub backend_gone: u64,
     /// Passes over a family's table that this step finished.
     pub passes: u64,
+    /// How long it took.
+    pub took: Duration,
 }
 
 impl std::ops::AddAssign for Step {
     fn add_assign(&mut self, other: Self) {
-        let Self { visited, expired, orphans, backend_gone, passes } = other;
+        let Self { visited, expired, orphans, backend_gone, passes, took } = other;
         self.visited += visited;
         self.expired += expired;
         self.orphans += orphans;
         self.backend_gone += backend_gone;
         self.passes += passes;
+        self.took += took;
     }
 }
 
@@ -82,20 +85,21 @@ impl Expirer {
         self.v6.end_departed(of(Family::V6));
     }
 
-    /// Does what is due now, at most [`STEP_ROWS`] rows of each family, and answers when to call again.
+    /// Does what is due now, at most [`STEP_ROWS`] rows of each family, and answers what that was by [`Family`] (`None` where
+    /// nothing was due) and when to call again.
     ///
     /// # Errors
     /// What the kernel says; the pass goes on from where it stood.
-    pub fn step(&mut self) -> Result<(Step, Duration), Error> {
+    pub fn step(&mut self) -> Result<([Option<Step>; 2], Duration), Error> {
         let start = Instant::now();
-        let mut done = Step::default();
+        let mut done = [None; 2];
         if self.v4.due(start) || self.v6.due(start) {
             let (now, rules) = (self.clock.now()?, self.lifetimes.in_ticks(self.clock.hz()));
             if self.v4.due(start) {
-                done += self.v4.step(now, &rules, start)?;
+                done[Family::V4 as usize] = Some(self.v4.step(now, &rules, start)?);
             }
             if self.v6.due(start) {
-                done += self.v6.step(now, &rules, start)?;
+                done[Family::V6 as usize] = Some(self.v6.step(now, &rules, start)?);
             }
         }
         let next = self.v4.next().min(self.v6.next());

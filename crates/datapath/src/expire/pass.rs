@@ -83,6 +83,7 @@ where
     }
 
     fn chunk(&mut self, now: u32, rules: &Ticks) -> Result<Step, Error> {
+        let begun = Instant::now();
         let reading = Error::system(format!("reading map {}", self.flows.name()));
         let (rows, over) = next_chunk(&self.flows, &mut self.cursor, STEP_ROWS).map_err(reading)?;
         let mut step = Step { visited: rows.len() as u64, ..Step::default() };
@@ -99,6 +100,7 @@ where
             self.departed.passed();
             step.passes = 1;
         }
+        step.took = begun.elapsed();
         Ok(step)
     }
 
@@ -117,20 +119,27 @@ where
         if !ended && !row.is_silent(now, rules) {
             return Ok(());
         }
-        let partner_key = flow.partner(key.proto);
+        let partner_key = flow.partner(key);
         let reading = Error::system(format!("reading map {}", self.flows.name()));
         let partner = self.flows.get(&partner_key).map_err(reading)?;
         // Its tuple may be another flow's by now, which is none of this row's business.
-        let partner = partner.filter(|p| p.partner(key.proto) == *key).map(|p| Row::new(key.proto, &p));
+        let partner = partner.filter(|p| p.partner(&partner_key) == *key).map(|p| Row::new(key.proto, &p));
         let verdict = judge::judge(&row, partner.as_ref(), now, rules);
         if verdict == Verdict::Orphan {
             step.orphans += u64::from(self.remove(key)?);
-        } else if ended || verdict == Verdict::Expired {
+        } else if ended || (verdict == Verdict::Expired && self.is_unchanged(key, flow)?) {
             let count = if ended { &mut step.backend_gone } else { &mut step.expired };
             *count += u64::from(self.end(key, &partner_key, flow)?);
             gone.insert(partner_key);
         }
         Ok(())
+    }
+
+    /// Whether nothing has happened to a row since its chunk was read: a client that speaks again just now, perhaps with a new
+    /// socket on an old port, would not be answered.
+    fn is_unchanged(&self, key: &FlowKey<A>, flow: &Flow<A>) -> Result<bool, Error> {
+        let reading = Error::system(format!("reading map {}", self.flows.name()));
+        Ok(self.flows.get(key).map_err(reading)?.is_some_and(|now| now.stamp == flow.stamp))
     }
 
     /// Whether the row's backend id is unused or another's by now.
@@ -139,8 +148,13 @@ where
         if flow.flags & flow_flag::LOCAL_SOCKET != 0 {
             return false;
         }
-        let (addr, port): (A, PortBe) =
-            if flow.flags & flow_flag::REPLY != 0 { (key.src, key.sport) } else { (flow.dst, flow.dport) };
+        let (addr, port): (A, PortBe) = if flow.flags & flow_flag::REPLY != 0 {
+            (key.src, key.sport)
+        } else if flow.flags & flow_flag::DSR_END != 0 {
+            (key.dst, key.dport)
+        } else {
+            (flow.dst, flow.dport)
+        };
         let row = <Backend<A> as rows::Row>::read(&self.backends, flow.backend);
         row.is_none_or(|b| b.state == 0 || b.addr != addr || b.port != port)
     }

@@ -6,6 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// `BPF_LINK_TYPE_CGROUP`.
 pub(crate) const TYPE_CGROUP: u32 = 3;
+/// `BPF_LINK_TYPE_XDP`.
+pub(crate) const TYPE_XDP: u32 = 6;
 /// `BPF_LINK_TYPE_TCX`.
 pub(crate) const TYPE_TCX: u32 = 11;
 /// `BPF_F_BEFORE`: with no other program named, first of all.
@@ -70,14 +72,14 @@ struct RawInfo {
 
 /// What the kernel says about a link.
 pub(crate) struct LinkInfo {
-    /// [`TYPE_CGROUP`] or [`TYPE_TCX`], or another.
+    /// [`TYPE_CGROUP`], [`TYPE_TCX`] or [`TYPE_XDP`], or another.
     pub(crate) link_type: u32,
     /// The program behind it.
     pub(crate) program_id: u32,
-    /// Of a TCX link: the device, zero once that is gone. Of a cgroup link: low half of the cgroup's id, zero once
+    /// Of a TCX or XDP link: the device, zero once that is gone. Of a cgroup link: low half of the cgroup's id, zero once
     /// that is gone.
     pub(crate) target: u64,
-    /// The attach type.
+    /// The attach type; zero of an XDP link, whose kind says it.
     pub(crate) attach_type: u32,
 }
 

@@ -24,15 +24,18 @@ pub(crate) struct Ran {
     pub(crate) verdict: u32,
     /// Length of the packet after it.
     pub(crate) len: usize,
+    /// Bytes of metadata that the packet begins with.
+    pub(crate) metadata: usize,
     /// Nanoseconds a run, the mean over the repeats.
     pub(crate) ns: u32,
 }
 
-/// Runs a program on `packet` `repeat` times and writes the packet after it to `out`.
+/// Runs a program on `packet` `repeat` times, writes the packet after it to `out`, and what it left in its context to
+/// `context`.
 pub(crate) fn test_run(
     fd: BorrowedFd<'_>,
     packet: &[u8],
-    context: &[u8],
+    context: &mut [u8],
     out: &mut [u8],
     repeat: u32,
 ) -> io::Result<Ran> {
@@ -64,10 +67,28 @@ pub(crate) fn test_run(
         data_out: out.as_mut_ptr() as u64,
         repeat,
         context_len_in: context.len() as u32,
+        context_len_out: context.len() as u32,
         context_in: if context.is_empty() { 0 } else { context.as_ptr() as u64 },
+        context_out: if context.is_empty() { 0 } else { context.as_mut_ptr() as u64 },
         ..Attr::default()
     };
-    // SAFETY: the three buffers are slices of the lengths given and outlive the call.
+    // SAFETY: the buffers are slices of the lengths given and outlive the call.
     unsafe { bpf(Cmd::ProgTestRun, &mut attr)? };
-    Ok(Ran { verdict: attr.verdict, len: attr.len_out as usize, ns: attr.ns })
+    Ok(Ran { verdict: attr.verdict, len: attr.len_out as usize, metadata: 0, ns: attr.ns })
+}
+
+/// The same for an XDP program, with a packet that came in by an interface of this network namespace. Metadata that the
+/// program gave the packet stands in front of it.
+pub(crate) fn test_run_xdp(
+    fd: BorrowedFd<'_>,
+    packet: &[u8],
+    ifindex: u32,
+    out: &mut [u8],
+    repeat: u32,
+) -> io::Result<Ran> {
+    // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+    let mut words = [0, packet.len() as u32, 0, ifindex, 0, 0].map(u32::to_ne_bytes);
+    let mut ran = test_run(fd, packet, words.as_flattened_mut(), out, repeat)?;
+    ran.metadata = u32::from_ne_bytes(words[0]) as usize;
+    Ok(ran)
 }

@@ -45,7 +45,10 @@ fn only_what_is_over_goes_and_in_pairs() {
     half[1].1.stamp = ago(1);
     put(&run, &half);
     let step = run.expirer(Lifetimes::default()).unwrap().pass().unwrap();
-    assert_eq!(step, Step { visited: 10, expired: 3, orphans: 0, backend_gone: 0, passes: 2 });
+    assert_eq!(
+        step,
+        Step { visited: 10, expired: 3, orphans: 0, backend_gone: 0, passes: 2, took: step.took }
+    );
     let mut ports: Vec<u16> =
         run.flows4().unwrap().entries().unwrap().iter().map(|(k, _)| client_port(k)).collect();
     ports.sort();
@@ -119,11 +122,14 @@ fn steps_are_bounded_and_paced_and_together_see_everything() {
         put(&run, &flow(port, Proto::Tcp, 1, old, (SYN, 0)));
     }
     let mut expirer = run.expirer(Lifetimes::default()).unwrap();
-    let (first, wait) = expirer.step().unwrap();
+    let ([first, six], wait) = expirer.step().unwrap();
+    let first = first.unwrap();
+    assert!(first.took > std::time::Duration::ZERO, "{first:?}");
+    assert_eq!(six.map(|six| (six.visited, six.passes)), Some((0, 1)), "the other family is told apart");
     assert!(first.visited <= 4096, "{first:?}");
     assert!(first.expired > 1000, "{first:?}");
     assert!(wait > std::time::Duration::from_secs(1), "a nearly full pass is paced: {wait:?}");
-    assert_eq!(expirer.step().unwrap().0, Step::default(), "nothing is due yet");
+    assert_eq!(expirer.step().unwrap().0, [None; 2], "nothing is due yet");
     let rest = expirer.pass().unwrap();
     assert_eq!(first.expired + rest.expired, 4000);
     assert_eq!((first.orphans + rest.orphans, left(&run)), (0, 0));
@@ -142,7 +148,7 @@ fn udp_flows_of_a_service_that_lost_a_backend_end_and_those_of_others_do_not() {
     others.iter_mut().for_each(|(_, row)| row.service = 2);
     put(&run, &others);
     let mut expirer = run.expirer(Lifetimes::default()).unwrap();
-    assert_eq!(expirer.step().unwrap().0.backend_gone, 0);
+    assert_eq!(expirer.step().unwrap().0.map(|step| step.unwrap().backend_gone), [0, 0]);
     let (_, wait) = expirer.step().unwrap();
     assert!(wait > std::time::Duration::from_secs(1), "nothing is urgent: {wait:?}");
     let mut gone = Departed { service: Some(1), id: 1, backend: row };
@@ -151,8 +157,8 @@ fn udp_flows_of_a_service_that_lost_a_backend_end_and_those_of_others_do_not() {
         row.proto = Proto::Udp as u8;
     }
     expirer.end_departed(&[gone]);
-    let (step, _) = expirer.step().unwrap();
-    assert_eq!((step.backend_gone, left(&run)), (1, 4));
+    let ([step, _], _) = expirer.step().unwrap();
+    assert_eq!((step.unwrap().backend_gone, left(&run)), (1, 4));
     // What comes later is another matter: the service may have the backend again.
     put(&run, &flow(6001, Proto::Udp, 1, now, (ACK, ACK)));
     assert_eq!(expirer.pass().unwrap().backend_gone, 0);

@@ -4,7 +4,8 @@ use crate::support::{Node, backend, frontend, frontend_key, run, tcx};
 use shunt_common::{Device, maps};
 use shunt_datapath::{Datapath, Expirer, Interface, KernelStore, Mode, Role, dump::Reader, testrun::TestRun};
 use shunt_model::store::{BackendRow, FrontendRef, MapStore, Op};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The agent moves them between its threads.
@@ -36,10 +37,11 @@ fn start_pins_and_attaches_everything() {
 #[test]
 fn every_program_of_the_object_has_a_hook() {
     let node = Node::new();
-    let settings = node.settings();
+    let mut settings = node.settings();
+    settings.features |= shunt_common::feature::XDP;
     let run = TestRun::load(&TestRun::config(&settings), &settings.sizes).unwrap();
     let attached = node.start().attachments().unwrap();
-    let interfaces = ["tc_ingress", "tc_egress", "pod_ingress", "pod_egress"];
+    let interfaces = ["tc_ingress", "tc_egress", "pod_ingress", "pod_egress", "xdp"];
     let only_run = ["clock", "floor"];
     let mut hooks: Vec<_> = attached.iter().map(|a| a.hook).chain(interfaces).chain(only_run).collect();
     hooks.sort();
@@ -90,6 +92,61 @@ fn a_restart_keeps_values_and_links_and_replaces_programs() {
     assert!(after.0.iter().all(|id| !before.0.contains(id)), "each socket program is new");
     assert_ne!(after.1, before.1);
     assert_eq!((after.1.0.len(), after.1.1.len()), (1, 1));
+}
+
+/// A node that restarts its agent, or upgrades it, is at no moment without its programs: what they refuse or limit would pass
+/// meanwhile (GHSA-r5x6-w42p-jhpp was programs that were taken off at start).
+#[test]
+fn at_no_moment_of_a_restart_is_a_hook_without_its_program() {
+    let node = Node::new();
+    let (device, pod) = (node.veth("dev0"), node.veth("pod0"));
+    let roles = [
+        Interface { ifindex: device, role: Role::Device(Device::default()) },
+        Interface { ifindex: pod, role: Role::Pod },
+    ];
+    let restart = || {
+        let datapath = node.start();
+        roles.iter().for_each(|interface| datapath.set_interface(interface).unwrap());
+    };
+    restart();
+    let counts = || {
+        let (device, pod) = (tcx(device), tcx(pod));
+        [node.cgroup_programs().len(), device.0.len(), device.1.len(), pod.0.len(), pod.1.len()]
+    };
+    let before = counts();
+    assert_eq!(before, [10, 1, 1, 1, 1]);
+    let over = AtomicBool::new(false);
+    let looked = std::thread::scope(|scope| {
+        // It is in the same network namespace: a thread begins where its maker is.
+        let watcher = scope.spawn(|| {
+            let mut looked = 0u32;
+            while !over.load(Ordering::Relaxed) {
+                assert_eq!(counts(), before, "programs at each hook, after {looked} looks");
+                looked += 1;
+            }
+            looked
+        });
+        (0..3).for_each(|_| restart());
+        over.store(true, Ordering::Relaxed);
+        watcher.join().expect("every hook always had one program")
+    });
+    assert!(looked > 100, "only {looked} looks");
+}
+
+/// Maps hold which pod serves what, and programs are what steers all traffic: nobody but root opens either.
+#[test]
+fn pins_are_for_root_alone() {
+    let node = Node::new();
+    let datapath = node.start();
+    let interface = Interface { ifindex: node.veth("dev0"), role: Role::Device(Device::default()) };
+    datapath.set_interface(&interface).unwrap();
+    let pins = node.pins();
+    assert!(pins.len() > 30, "{pins:?}");
+    for pin in [node.bpf_root.display().to_string()].iter().chain(&pins) {
+        let about = std::fs::symlink_metadata(pin).unwrap();
+        assert_eq!(about.permissions().mode() & 0o077, 0, "{pin} is open to others");
+        assert_eq!(about.uid(), 0, "{pin}");
+    }
 }
 
 /// Ids of the pinned links.

@@ -4,6 +4,7 @@
 //! Needs root: loading programs is the point. Without it each test fails and says so.
 #![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
+mod accelerating;
 mod cleaning;
 mod ending;
 mod expiring;

@@ -1,7 +1,7 @@
 //! What the command line reads while no agent runs.
 
 use crate::support::{Node, backend, flow, frontend, frontend_key};
-use shunt_common::{Pool, Proto, Reason};
+use shunt_common::{AffinityKey, AffinityRow, Pool, Proto, Reason};
 use shunt_datapath::dump::Reader;
 use shunt_model::store::{BackendRow, FrontendRef, MapStore, Op};
 
@@ -33,6 +33,15 @@ fn everything_is_readable_from_the_pins_alone() {
     assert!(counters.iter().all(|(_, _, counter)| counter.packets == 0));
     let (jiffies, _) = reader.clock().unwrap().sample().unwrap();
     assert_ne!(jiffies, 0);
+
+    assert!(u64::from(reader.clock().unwrap().seconds().unwrap()) <= jiffies);
+    let key = AffinityKey { client: [7, 0, 0, 0], service: 1, kind: 4 };
+    let value = AffinityRow { backend: 3, stamp: 5 };
+    let map = aya::maps::MapData::from_pin(node.bpf_root.join("v1/maps/affinity")).unwrap();
+    let mut table = aya::maps::HashMap::<_, _, _>::try_from(aya::maps::Map::LruHashMap(map)).unwrap();
+    table.insert(key, value, 0).unwrap();
+    let remembered: Vec<_> = reader.affinity().unwrap().map(|entry| entry.unwrap()).collect();
+    assert_eq!(remembered, [(key, value)]);
 
     let maps = reader.maps().unwrap();
     let used = |name: &str| maps.iter().find(|m| m.spec.name == name).unwrap();

@@ -6,8 +6,9 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::sync::Mutex;
 
-/// Names the file that each new line is added to; without it nothing is noted.
-const FILE: &str = "SHUNT_COVERAGE";
+/// Names the file that each new line is added to; without it nothing is noted. Not one of ours by its name: the agent warns
+/// of those that it does not know.
+const FILE: &str = "PACKET_CASE_NOTES";
 
 static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 

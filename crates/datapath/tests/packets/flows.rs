@@ -1,7 +1,7 @@
 //! What the flow table promises (DESIGN section 4).
 
 use crate::packet::{ACK, FIN, Kind, Packet, SYN, SYN_ACK};
-use crate::world::{BOTH, DROP, Family, NEXT, REDIRECT, World};
+use crate::world::{BOTH, Family, NEXT, REDIRECT, World};
 use shunt_common::FrontendKind::LoadBalancer;
 use shunt_common::{BackendState, Reason};
 use shunt_datapath::Sizes;
@@ -264,22 +264,5 @@ fn closed_flows_make_room_too_when_nobody_else_removes_them() {
         }
         assert_eq!(w.counted(Reason::FlowTableFull), 0, "{:?}", w.reasons());
         assert!(w.rows() <= 2 * 4 * 64);
-    }
-}
-
-#[test]
-fn a_first_fragment_of_a_known_flow_is_dropped_like_one_that_would_start_it() {
-    for f in BOTH {
-        let mut w = World::new(f);
-        serve(&mut w, UDP);
-        let packet = from(f, 2000, Kind::Udp);
-        w.expect("tc_ingress", &packet, REDIRECT);
-        if f == Family::V4 {
-            let mut frame = packet.bytes();
-            // More fragments; the header's sum is not looked at.
-            frame[20] = 0x20;
-            assert_eq!(w.raw("tc_ingress", &frame).verdict, DROP);
-            assert_eq!(w.counted(Reason::Fragment), 1);
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::packet::{ACK, FIN, Kind, Packet, SYN, SYN_ACK};
 use crate::world::{BOTH, DROP, Family, NEXT, REDIRECT, World};
-use shunt_common::FrontendKind::LoadBalancer;
+use shunt_common::FrontendKind::{ClusterIp, LoadBalancer};
 use shunt_common::Reason;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
@@ -115,5 +115,31 @@ fn a_socket_that_was_moved_and_closed_may_connect_again_from_its_port() {
         assert_ne!(again.sport, wire.sport, "still out of the other flow's way");
         assert_eq!(w.expect("tc_ingress", &again.reply(SYN_ACK), NEXT), own(SYN).reply(SYN_ACK));
         assert_eq!(w.expect("tc_egress", &own(ACK), NEXT).sport, again.sport);
+    }
+}
+
+#[test]
+fn a_local_socket_that_meets_a_pod_s_way_to_itself_still_works() {
+    for f in BOTH {
+        for (proto, ask, answer) in [(TCP, SYN, SYN_ACK), (UDP, Kind::Udp, Kind::Udp)] {
+            let mut w = World::new(f);
+            w.service(ClusterIp, (f.cluster_ip(), 80), proto, (f.local_pod(), 8080), true);
+            let through = Packet::new((f.local_pod(), 40_000), (f.cluster_ip(), 80), ask);
+            let wire = w.expect("pod_ingress", &through, REDIRECT);
+            // The node talks to that pod from the very port by which the pod sees itself.
+            let own = Packet::new((f.node(), wire.sport), (f.local_pod(), 8080), ask);
+            let moved = w.expect("pod_egress", &own, NEXT);
+            assert_eq!((moved.src, moved.dst, moved.dport), (own.src, own.dst, own.dport));
+            assert_ne!(moved.sport, wire.sport, "to the pod the two must differ");
+            assert_eq!(w.expect("pod_egress", &own, NEXT).sport, moved.sport, "one flow, one port");
+            let back = w.expect("pod_ingress", &moved.reply(answer), NEXT);
+            assert_eq!(back, own.reply(answer), "the socket hears its answer");
+            let itself = w.expect("pod_ingress", &wire.reply(answer), REDIRECT);
+            assert_eq!(itself, through.reply(answer), "so does the pod");
+            // What others send from such a port is not the node's, and is left alone.
+            let other = Packet { sport: 50_000, ..own };
+            assert_eq!(w.expect("pod_egress", &other, NEXT), other);
+            assert_eq!(w.forwarded("pod_egress", &wire, NEXT), wire);
+        }
     }
 }

@@ -5,7 +5,11 @@
 #![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
 mod coverage;
+mod dsr;
+mod dsr_ipip;
 mod flows;
+mod fragments;
+mod icmp_error;
 mod local_socket;
 mod maglev;
 mod multihomed;
@@ -13,6 +17,10 @@ mod no_backend;
 mod packet;
 mod pods;
 mod policy;
+mod safety;
 mod snat;
 mod vip;
 mod world;
+
+/// Whether what comes in at a device meets XDP before tc, see `packets_xdp/main.rs`.
+const AT_DRIVER: bool = false;

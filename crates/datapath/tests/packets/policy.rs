@@ -264,7 +264,7 @@ fn a_pod_reaches_itself_through_its_service() {
                 (f.node(), f.local_pod(), 8080),
                 "from another's address"
             );
-            assert_eq!(w.expect("pod_egress", &got, NEXT), got, "it goes straight in again");
+            assert_eq!(w.forwarded("pod_egress", &got, NEXT), got, "it goes straight in again");
             let back = w.expect("pod_ingress", &got.reply(answer), REDIRECT);
             assert_eq!(back, packet.reply(answer));
             assert_eq!(w.expect("pod_egress", &back, NEXT), back);

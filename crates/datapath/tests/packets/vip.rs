@@ -9,7 +9,7 @@ use std::net::IpAddr;
 const TCP: u8 = 6;
 
 /// A service address that is known as such, to the outside too or not.
-fn vip(f: Family, external: bool) -> World {
+pub fn vip(f: Family, external: bool) -> World {
     let mut w = World::new(f);
     let flags = frontend_flag::WILDCARD | if external { frontend_flag::EXTERNAL } else { 0 };
     let kind = FrontendKind::LoadBalancer as u8;
@@ -84,7 +84,7 @@ fn what_goes_to_a_service_cidr_s_address_that_no_service_has_is_dropped() {
     }
 }
 
-fn ping(src: IpAddr, dst: IpAddr) -> Vec<u8> {
+pub fn ping(src: IpAddr, dst: IpAddr) -> Vec<u8> {
     let eth = PacketBuilder::ethernet2(crate::packet::SENDER, crate::packet::NODE);
     let mut out = Vec::new();
     match (src, dst) {

@@ -1,12 +1,12 @@
 //! The node that the packets meet: a network namespace with a device, routes and neighbours, and the maps.
 
-use crate::coverage;
-use crate::packet::Packet;
+use crate::packet::{NODE, Packet};
+use crate::{AT_DRIVER, coverage};
 use shunt_common::{
     Addr, Backend, BackendState, Device, Flow, FlowKey, Frontend, FrontendKey, FrontendKind, Ip4, Ip6, Pool,
-    PortBe, Reason, frontend_flag,
+    PortBe, Reason, XdpDevice, feature, frontend_flag,
 };
-use shunt_datapath::testrun::{Outcome, TestRun};
+use shunt_datapath::testrun::{About, Outcome, TestRun};
 use shunt_datapath::{Settings, Sizes};
 use shunt_model::store::{BackendRow, FrontendRef, MapStore, Op};
 use std::io::Write;
@@ -14,6 +14,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::process::{Command, Stdio};
 
+pub const XDP_DROP: i32 = 1;
+pub const XDP_PASS: i32 = 2;
+pub const XDP_TX: i32 = 3;
+pub const XDP_REDIRECT: i32 = 4;
 pub const NEXT: i32 = -1;
 pub const DROP: i32 = 2;
 pub const REDIRECT: i32 = 7;
@@ -107,6 +111,16 @@ impl World {
         Self::start(family, Settings { sizes, snat_ports, ..Self::settings() })
     }
 
+    /// With other settings.
+    pub fn with(family: Family, settings: Settings) -> Self {
+        Self::start(family, settings)
+    }
+
+    /// With other features of the programs.
+    pub fn with_features(family: Family, features: u32) -> Self {
+        Self::start(family, Settings { features, sizes: Sizes::new(1024, 4096), ..Self::settings() })
+    }
+
     fn start(family: Family, settings: Settings) -> Self {
         // SAFETY: no pointers; a new network namespace for this thread only.
         assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0, "a network namespace (is this root?)");
@@ -121,7 +135,14 @@ impl World {
         let eth0 = unsafe { libc::if_nametoindex(c"eth0".as_ptr()) };
         let mut config = TestRun::config(&settings);
         config.features |= TestRun::kernel_features().expect("a kernel that is new enough");
+        if AT_DRIVER {
+            config.features |= feature::XDP;
+        }
         let run = TestRun::load(&config, &settings.sizes).expect("the programs load");
+        if AT_DRIVER {
+            let row = XdpDevice { ifindex: eth0, mac: NODE, ..XdpDevice::default() };
+            run.xdp_devices().unwrap().set(&XdpDevice::slot(eth0), &row).unwrap();
+        }
         let device = Device {
             addr4: Ip4::from(Ipv4Addr::new(10, 0, 0, 1)),
             addr6: Ip6::from("fd00::1".parse::<Ipv6Addr>().expect("an address")),
@@ -217,8 +238,48 @@ impl World {
 
     /// Runs a hook on a frame.
     pub fn raw(&self, program: &str, frame: &[u8]) -> Outcome {
+        self.try_raw(program, frame).expect("the program runs")
+    }
+
+    /// The same, with the kernel's refusal of the frame.
+    pub fn try_raw(&self, program: &str, frame: &[u8]) -> Result<Outcome, shunt_datapath::Error> {
+        if AT_DRIVER && program == "tc_ingress" {
+            return self.through_driver(frame);
+        }
         coverage::ran(self.family, program);
-        self.run.run(program, frame, self.eth0, 1).expect("the program runs")
+        self.run.run(program, frame, self.eth0, 1)
+    }
+
+    /// Runs a hook on a frame of which more is known.
+    pub fn with_about(&self, program: &str, frame: &[u8], about: About) -> Outcome {
+        coverage::ran(self.family, program);
+        self.run.run_with(program, frame, about, 1).expect("the program runs")
+    }
+
+    /// What a hook makes of a packet that this node forwards: one that came by an interface.
+    pub fn forwarded(&self, program: &str, packet: &Packet, verdict: i32) -> Packet {
+        let about = About { ifindex: self.eth0, came_by: self.eth0, ..About::default() };
+        let outcome = self.with_about(program, &packet.bytes(), about);
+        assert_eq!(outcome.verdict, verdict, "verdict of {program} on {packet:?}");
+        Packet::read(&outcome.packet)
+    }
+
+    /// What becomes of a frame that meets XDP first and then, if it passes, tc; without the mark, which a test run does not
+    /// carry from one to the other: so tc looks again at all that XDP has looked at. The verdict is put in tc's words.
+    fn through_driver(&self, frame: &[u8]) -> Result<Outcome, shunt_datapath::Error> {
+        coverage::ran(self.family, "xdp");
+        let outcome = self.run.run("xdp", frame, self.eth0, 1)?;
+        let verdict = match outcome.verdict {
+            XDP_DROP => DROP,
+            XDP_TX | XDP_REDIRECT => REDIRECT,
+            XDP_PASS => {
+                assert_eq!(outcome.packet, frame, "what passes is as it came");
+                coverage::ran(self.family, "tc_ingress");
+                return self.run.run("tc_ingress", frame, self.eth0, 1);
+            }
+            other => panic!("XDP says {other}"),
+        };
+        Ok(Outcome { verdict, ..outcome })
     }
 
     /// Runs a hook, expects a verdict, and reads the packet back.

@@ -13,6 +13,7 @@ mod socket;
 mod tc_egress;
 mod tc_ingress;
 mod translate;
+mod xdp;
 
 use crate::config;
 use crate::family::Family;
@@ -29,12 +30,18 @@ fn by_family(skb: *mut __sk_buff, v4: fn(Skb) -> i32, v6: fn(Skb) -> i32) -> i32
     if pkt.is_tagged() {
         return NEXT;
     }
+    choose(pkt, v4, v6, NEXT)
+}
+
+/// Runs a hook's instance for the packet's family, when it is on; anything else is `other`'s.
+#[inline(always)]
+fn choose<P: Packet>(pkt: P, v4: fn(P) -> i32, v6: fn(P) -> i32, other: i32) -> i32 {
     let protocol = pkt.protocol();
     if protocol == Ip4::ETHERTYPE && config::has(Ip4::FEATURE) {
         v4(pkt)
     } else if protocol == Ip6::ETHERTYPE && config::has(Ip6::FEATURE) {
         v6(pkt)
     } else {
-        NEXT
+        other
     }
 }

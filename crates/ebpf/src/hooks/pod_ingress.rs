@@ -3,11 +3,12 @@
 use crate::hooks::by_family;
 use crate::outcome::{Outcome, tc_verdict};
 use crate::packet::Packet;
+use crate::steps::dsr::Dispatch;
 use crate::steps::known::Entered;
 use crate::steps::parse::{Parse, parse};
 use crate::steps::reject::Reject;
 use crate::steps::rewrite::rewrite;
-use crate::steps::{known, local_socket, start, vip};
+use crate::steps::{fragments, icmp_error, known, local_socket, start, vip};
 use aya_ebpf::bindings::__sk_buff;
 use shunt_common::{Direction, Ip4, Ip6, Reason, Scope, flow_flag};
 
@@ -18,20 +19,20 @@ extern "C" fn pod_ingress(skb: *mut __sk_buff) -> i32 {
 }
 
 #[inline(never)]
-fn verdict<P: Packet, A: Parse + Reject>(pkt: P) -> i32 {
+fn verdict<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> i32 {
     tc_verdict(pkt, from_pod::<P, A>(pkt), Direction::Ingress)
 }
 
 /// parse -> known flow of this pod? -> frontend? -> start a flow. The node routes the rewritten packet.
 #[inline(always)]
-fn from_pod<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
-    let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
+fn from_pod<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
+    let Some(p) = parse::<P, A>(pkt) else { return fragments::follow(pkt, serves, orphan::<A>) };
     if p.is_icmp() {
-        return vip::icmp(pkt, p, Scope::Internal);
+        return icmp_error::relay(pkt, p, serves).unwrap_or_else(|| vip::icmp(pkt, p, Scope::Internal));
     }
     if let Some(row) = known::find(p) {
-        let hairpin = row.has(flow_flag::HAIRPIN);
-        if !row.has(flow_flag::POD) || (row.has(flow_flag::REPLY) && !hairpin) {
+        let hairpin = row.has(flow_flag::HAIRPIN) && !row.has(TO_SOCKET);
+        if !serves(row.get().flags) {
             return Outcome::Pass;
         }
         match known::enter(p, row) {
@@ -48,10 +49,30 @@ fn from_pod<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
         }
     }
     match start::frontend(p) {
-        Some(frontend) => start::start(pkt, p, frontend, Scope::Internal, flow_flag::POD),
+        Some(frontend) => start::start(pkt, p, frontend, Scope::Internal, flow_flag::POD, 0),
         // Not to a service: a port that none has, or a clash with a flow of the same pod, may still concern us.
         None => vip::refuse(pkt, p, Scope::Internal)
             .or_else(|| local_socket::move_pod_aside(pkt, p))
             .unwrap_or(Outcome::Pass),
     }
+}
+
+/// The answer to a socket of the node that was moved out of the way of a pod that reaches itself.
+const TO_SOCKET: u16 = flow_flag::LOCAL_SOCKET | flow_flag::HAIRPIN | flow_flag::REPLY;
+
+/// Whether this hook serves flows with these flags: what pods send to services, all that they say to themselves, and
+/// [`TO_SOCKET`].
+#[inline(always)]
+fn serves(flags: u16) -> bool {
+    flags & TO_SOCKET == TO_SOCKET
+        || (flags & flow_flag::POD != 0 && (flags & flow_flag::REPLY == 0 || flags & flow_flag::HAIRPIN != 0))
+}
+
+/// A later fragment whose first one has not been here: to a service's address it is lost.
+#[inline(always)]
+fn orphan<A: Parse>(dst: A) -> Outcome {
+    if dst != A::node_addr() && vip::is_vip(dst, Scope::Internal) {
+        return Outcome::Drop(Reason::FragmentOrphan);
+    }
+    Outcome::Pass
 }

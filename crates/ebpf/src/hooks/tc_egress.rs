@@ -6,7 +6,7 @@ use crate::packet::Packet;
 use crate::steps::known::Entered;
 use crate::steps::parse::{Parse, parse};
 use crate::steps::rewrite::rewrite;
-use crate::steps::{known, local_socket, vip};
+use crate::steps::{fragments, icmp_error, known, local_socket, vip};
 use aya_ebpf::bindings::__sk_buff;
 use shunt_common::{Direction, Ip4, Ip6, Reason, flow_flag};
 
@@ -24,18 +24,15 @@ fn verdict<P: Packet, A: Parse>(pkt: P) -> i32 {
 /// parse -> known flow whose reply or socket this is? -> rewrite. What is none of ours leaves, if it may.
 #[inline(always)]
 fn egress<P: Packet, A: Parse>(pkt: P) -> Outcome {
-    let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
+    let Some(p) = parse::<P, A>(pkt) else { return fragments::follow(pkt, serves, vip::leave::<A>) };
     if p.is_icmp() {
-        return vip::leave(p.key.dst);
+        return icmp_error::relay(pkt, p, serves).unwrap_or_else(|| vip::leave(p.key.dst));
     }
     let Some(row) = known::find(p) else {
         // A packet of no flow: a clash with a SNAT flow, or what should not leave.
         return local_socket::move_aside(pkt, p).unwrap_or_else(|| vip::leave(p.key.dst));
     };
-    // Rows that SNAT or a pod interface serves are rewritten there.
-    let reply_of_local = row.has(flow_flag::REPLY) && !row.has(flow_flag::SNAT) && !row.has(flow_flag::POD);
-    let moved_socket = row.has(flow_flag::LOCAL_SOCKET) && !row.has(flow_flag::REPLY);
-    if !reply_of_local && !moved_socket {
+    if !serves(row.get().flags) {
         return Outcome::Pass;
     }
     match known::enter(p, row) {
@@ -44,4 +41,13 @@ fn egress<P: Packet, A: Parse>(pkt: P) -> Outcome {
         Entered::Fragment => Outcome::Drop(Reason::Fragment),
         Entered::Anew => local_socket::move_aside(pkt, p).unwrap_or(Outcome::Pass),
     }
+}
+
+/// Whether this hook serves flows with these flags: replies of local backends, and sockets that were moved aside. Rows that
+/// SNAT or a pod interface serves are rewritten there; a DSR flow's replies where the backend is.
+#[inline(always)]
+fn serves(flags: u16) -> bool {
+    const REPLY_OF: u16 = flow_flag::REPLY | flow_flag::SNAT | flow_flag::POD | flow_flag::DSR;
+    flags & REPLY_OF == flow_flag::REPLY
+        || flags & (flow_flag::LOCAL_SOCKET | flow_flag::REPLY) == flow_flag::LOCAL_SOCKET
 }

@@ -3,11 +3,13 @@
 use crate::hooks::by_family;
 use crate::outcome::{NEXT, Outcome, tc_verdict};
 use crate::packet::{Packet, Skb};
+use crate::steps::dsr::Dispatch;
+use crate::steps::dsr::end;
 use crate::steps::known::{Entered, Known};
 use crate::steps::parse::{Parse, Parsed, parse};
 use crate::steps::reject::Reject;
 use crate::steps::rewrite::rewrite;
-use crate::steps::{forward, known, local_socket, start, vip};
+use crate::steps::{dsr, forward, fragments, icmp_error, known, local_socket, start, vip};
 use aya_ebpf::bindings::__sk_buff;
 use shunt_common::{Direction, Ip4, Ip6, Reason, Scope, flow_flag, frontend_flag};
 
@@ -22,21 +24,35 @@ extern "C" fn tc_ingress(skb: *mut __sk_buff) -> i32 {
 }
 
 #[inline(never)]
-fn verdict<P: Packet, A: Parse + Reject>(pkt: P) -> i32 {
+fn verdict<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> i32 {
     tc_verdict(pkt, ingress::<P, A>(pkt), Direction::Ingress)
 }
 
 /// parse -> known flow? -> frontend? -> start a flow.
 #[inline(always)]
-fn ingress<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
-    let Some(p) = parse::<P, A>(pkt) else { return Outcome::Pass };
+fn ingress<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
+    let mut carried = 0;
+    if end::may_carry::<P, A>(pkt) {
+        carried = end::uncover::<P, A>(pkt);
+        if carried == 0 {
+            return Outcome::Pass;
+        }
+    }
+    let Some(p) = parse::<P, A>(pkt) else { return fragments::follow(pkt, serves, orphan::<A>) };
     if p.is_icmp() {
-        return vip::icmp(pkt, p, Scope::External);
+        return icmp_error::relay(pkt, p, serves).unwrap_or_else(|| vip::icmp(pkt, p, Scope::External));
+    }
+    if end::may_inform(p)
+        && let Some(outcome) = end::arrive(pkt, p)
+    {
+        return outcome;
+    }
+    // XDP has looked for what is looked for below.
+    if pkt.is_settled() {
+        return Outcome::Pass;
     }
     if let Some(row) = known::find(p) {
-        // A local backend speaks to the outside at egress; a pod hears its service at the pod's own interface.
-        let elsewhere = row.has(flow_flag::POD) || (row.has(flow_flag::REPLY) && !row.has(flow_flag::SNAT));
-        if elsewhere {
+        if !serves(row.get().flags) {
             return Outcome::Pass;
         }
         match known::enter(p, row) {
@@ -44,6 +60,12 @@ fn ingress<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
             Entered::Fragment => return Outcome::Drop(Reason::Fragment),
             Entered::Anew => {}
         }
+    }
+    if carried != 0 {
+        let Some(frontend) = end::serving(p.key.proto as u8, p.key.dst, p.key.dport) else {
+            return Outcome::Drop(Reason::DsrRefused);
+        };
+        return start::start(pkt, p, frontend, Scope::External, 0, carried);
     }
     let Some(frontend) = start::frontend(p) else {
         // Not to a service: a port that none has, or a clash with a flow of the same client, may still concern us.
@@ -54,24 +76,53 @@ fn ingress<P: Packet, A: Parse + Reject>(pkt: P) -> Outcome {
     if frontend.flags & frontend_flag::EXTERNAL == 0 {
         return Outcome::Left(Reason::ClusterIpFromOutside);
     }
-    start::start(pkt, p, frontend, Scope::External, 0)
+    start::start(pkt, p, frontend, Scope::External, 0, 0)
+}
+
+/// Whether this hook serves flows with these flags: a local backend speaks to the outside at egress; a pod hears its service
+/// at the pod's own interface.
+#[inline(always)]
+fn serves(flags: u16) -> bool {
+    flags & flow_flag::POD == 0 && flags & (flow_flag::REPLY | flow_flag::SNAT) != flow_flag::REPLY
+}
+
+/// A later fragment whose first one has not been here. To a service's own address it is lost; the node puts together what
+/// is for itself.
+#[inline(always)]
+fn orphan<A: Parse>(dst: A) -> Outcome {
+    if dst != A::node_addr() && vip::is_vip(dst, Scope::External) {
+        return Outcome::Drop(Reason::FragmentOrphan);
+    }
+    Outcome::Pass
 }
 
 /// Rewrites a packet of a known flow and sends it on.
 #[inline(always)]
-fn go_on<P: Packet, A: Parse + Reject>(pkt: P, p: &Parsed<A>, known: &Known<A>) -> Outcome {
+fn go_on<P: Packet, A: Parse + Reject + Dispatch>(pkt: P, p: &Parsed<A>, known: &Known<A>) -> Outcome {
+    if known.has(flow_flag::DSR_END) {
+        // It is addressed to the backend already.
+        return Outcome::Stack;
+    }
+    if p.fragment && known.has(flow_flag::DSR) {
+        // The fragments behind it would not grow as it does.
+        return Outcome::Drop(Reason::Fragment);
+    }
     let forwards = known.has(flow_flag::FIB);
     if !forwards {
         let written = rewrite(pkt, p, known.get(), 0);
         return if written { Outcome::Stack } else { Outcome::Drop(Reason::RewriteFailed) };
     }
-    if known.get().egress.ifindex != 0 && !known.due {
+    // What grows may be too long for a way that its like took before.
+    let growth = dsr::growth(p, known.get());
+    let fits = growth == 0 || pkt.len() + growth <= forward::ALWAYS_FITS;
+    if known.get().egress.ifindex != 0 && !known.due && fits {
         return forward::by_cache(pkt, p, known.get());
     }
     let Some(scratch) = A::scratch() else { return Outcome::Drop(Reason::NoRoute) };
     // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
     let fib = unsafe { &mut (*scratch).fib };
-    let code = forward::route(pkt, p.key.proto, known.get().src, known.get().dst, fib);
+    let length = dsr::grown(pkt, p, growth);
+    let code = forward::route(pkt, p.key.proto, known.get().src, known.get().dst, length, fib);
     // SAFETY: a value of the flow map; at worst another CPU writes the answer it got at the same moment.
     unsafe { (*known.row).egress = forward::cacheable(code, fib) };
     forward::by_fib(pkt, p, known.get(), code, fib)

@@ -4,9 +4,9 @@ use crate::config;
 use crate::family::Family;
 use crate::outcome::Outcome;
 use crate::packet::{FIB_SOURCE, Fib, Packet};
+use crate::steps::dsr::Dispatch;
 use crate::steps::parse::Parsed;
-use crate::steps::reject;
-use crate::steps::rewrite::rewrite;
+use crate::steps::{dsr, pick, reject};
 use shunt_common::{Egress, Flow, Reason, feature};
 
 /// Codes of `bpf_fib_lookup` (include/uapi/linux/bpf.h).
@@ -15,13 +15,14 @@ const FIB_NO_NEIGH: i64 = 7;
 const FIB_FRAG_NEEDED: i64 = 8;
 
 /// Packets no longer than this fit every link that IPv6 runs on (RFC 8200 5), so their MTU need not be asked for.
-const ALWAYS_FITS: u32 = 1280;
+pub const ALWAYS_FITS: u32 = 1280;
 
 /// Asks the FIB where a packet from `src` to `dst` goes; the answer is left in `fib`. Nodes with several uplinks route by
-/// source.
+/// source. `length` is as in `struct bpf_fib_lookup`: zero lets the kernel look at the packet.
 #[inline(always)]
-pub fn route<P: Packet, A: Family>(pkt: P, proto: u32, src: A, dst: A, fib: &mut Fib) -> i64 {
+pub fn route<P: Packet, A: Family>(pkt: P, proto: u32, src: A, dst: A, length: u32, fib: &mut Fib) -> i64 {
     *fib = question(pkt, proto, src, dst);
+    fib.mtu = length as u16;
     pkt.fib(fib, 0)
 }
 
@@ -61,19 +62,52 @@ fn question<P: Packet, A: Family>(pkt: P, proto: u32, src: A, dst: A) -> Fib {
 
 /// Rewrites and sends by the row's cached route: the common case of an established flow.
 #[inline(always)]
-pub fn by_cache<P: Packet, A: reject::Reject>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> Outcome {
+pub fn by_cache<P: Packet, A: reject::Reject + Dispatch>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> Outcome {
     if p.ttl <= 1 {
         return reject::ttl_exceeded(pkt, p);
     }
     let egress = row.egress;
+    if !pkt.reaches(egress.ifindex) {
+        return Outcome::Pass;
+    }
     let mut mtu = 0;
     if pkt.len() > ALWAYS_FITS && pkt.exceeds_mtu(egress.ifindex, &mut mtu) {
         return reject::too_big(pkt, p, mtu);
     }
-    if !rewrite(pkt, p, row, 1) || !set_macs(pkt, &egress) {
+    by_macs(pkt, p, row, &egress)
+}
+
+/// Rewrites and sends to MAC addresses that are known.
+#[inline(always)]
+fn by_macs<P: Packet, A: Dispatch>(pkt: P, p: &Parsed<A>, row: &Flow<A>, egress: &Egress) -> Outcome {
+    if !dsr::write(pkt, p, row) || !set_macs(pkt, egress) {
         return Outcome::Drop(Reason::RewriteFailed);
     }
-    if pkt.send(egress.ifindex) { Outcome::Redirected } else { Outcome::Drop(Reason::NoRoute) }
+    if !pkt.send(egress.ifindex) {
+        Outcome::Drop(Reason::NoRoute)
+    } else if egress.ifindex == pkt.ifindex() {
+        Outcome::Turned
+    } else {
+        Outcome::Redirected
+    }
+}
+
+/// One new flow in so many goes up from XDP, so that next hops that only new flows use stay known to the kernel.
+const NEW_FLOWS_UP: u32 = 64;
+
+/// Sends a new flow's packet from XDP by the MAC addresses of a fresh FIB answer, or passes it up.
+#[inline(always)]
+fn by_fib_at_driver<P: Packet, A: Dispatch>(
+    pkt: P,
+    p: &Parsed<A>,
+    row: &Flow<A>,
+    code: i64,
+    fib: &Fib,
+) -> Outcome {
+    if code != FIB_SUCCESS || !pkt.reaches(fib.ifindex) || pick::random() % NEW_FLOWS_UP == 0 {
+        return Outcome::Pass;
+    }
+    by_macs(pkt, p, row, &cacheable(code, fib))
 }
 
 /// Rewrites and sends by a fresh FIB answer.
@@ -81,7 +115,7 @@ pub fn by_cache<P: Packet, A: reject::Reject>(pkt: P, p: &Parsed<A>, row: &Flow<
 /// The kernel's neighbour code sends it, not our copy of the MAC: that keeps the neighbour entry alive and finds out
 /// when a next hop has moved. Flows come here once a second, and whenever a neighbour is not resolved yet.
 #[inline(always)]
-pub fn by_fib<P: Packet, A: reject::Reject>(
+pub fn by_fib<P: Packet, A: reject::Reject + Dispatch>(
     pkt: P,
     p: &Parsed<A>,
     row: &Flow<A>,
@@ -93,10 +127,15 @@ pub fn by_fib<P: Packet, A: reject::Reject>(
     }
     match code {
         _ if is_way(code) => {}
-        FIB_FRAG_NEEDED => return reject::too_big(pkt, p, u32::from(fib.mtu)),
+        FIB_FRAG_NEEDED => {
+            return reject::too_big(pkt, p, u32::from(fib.mtu).wrapping_sub(dsr::growth(p, row)));
+        }
         _ => return Outcome::Drop(Reason::NoRoute),
     }
-    if !rewrite(pkt, p, row, 1) {
+    if P::AT_DRIVER {
+        return by_fib_at_driver(pkt, p, row, code, fib);
+    }
+    if !dsr::write(pkt, p, row) {
         return Outcome::Drop(Reason::RewriteFailed);
     }
     if pkt.send_to_neighbour(fib.ifindex, fib.family, &fib.dst) {

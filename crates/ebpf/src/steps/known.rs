@@ -4,7 +4,7 @@ use crate::family::Family;
 use crate::steps::forward::due;
 use crate::steps::jiffies;
 use crate::steps::parse::Parsed;
-use shunt_common::{BackendState, Egress, Flow, flow_flag, seen, tcp};
+use shunt_common::{BackendState, Egress, Flow, FlowKey, flow_flag, seen, tcp};
 
 /// A flow row that is still good for a packet.
 pub struct Known<A: Family> {
@@ -40,7 +40,7 @@ pub enum Entered<A: Family> {
     Follow(Known<A>),
     /// The flow was over, and its rows are gone: the packet is treated like one of no flow.
     Anew,
-    /// It is a first fragment: the later ones, without ports, could not follow.
+    /// It is a first fragment of an SCTP packet, whose sum covers what is not in it.
     Fragment,
 }
 
@@ -51,7 +51,7 @@ pub fn enter<A: Family>(p: &Parsed<A>, mut known: Known<A>) -> Entered<A> {
         end(p, known.get());
         return Entered::Anew;
     }
-    if p.fragment {
+    if p.fragment && p.is_sctp() {
         return Entered::Fragment;
     }
     let said = if p.is_udp() { seen::ACK } else { tcp::seen_by(p.tcp) };
@@ -79,8 +79,8 @@ pub fn enter<A: Family>(p: &Parsed<A>, mut known: Known<A>) -> Entered<A> {
 /// This and the other steps that few packets take are functions of their own, for the stack's sake: what they keep there
 /// does not count where a flow starts, which is the longest chain of calls.
 #[inline(never)]
-fn end<A: Family>(p: &Parsed<A>, row: &Flow<A>) {
-    let partner = row.partner(p.key.proto);
+pub fn end<A: Family>(p: &Parsed<A>, row: &Flow<A>) {
+    let partner = row.partner(&p.key);
     A::remove_flow(&partner);
     A::remove_flow(&p.key);
 }
@@ -89,22 +89,28 @@ fn end<A: Family>(p: &Parsed<A>, row: &Flow<A>) {
 /// row holds all of its partner. `false` when the partner's tuple belongs to another flow by now.
 #[inline(never)]
 fn mend<A: Family>(p: &Parsed<A>, row: &Flow<A>) -> bool {
-    let key = row.partner(p.key.proto);
+    let key = row.partner(&p.key);
+    // What the partner writes: our key, reversed, or at the far end of a DSR flow the tuple that stands in our row.
+    let answer = if row.flags & flow_flag::DSR_END == 0 {
+        p.key.reversed()
+    } else {
+        FlowKey { src: row.dst, dst: row.src, sport: row.dport, dport: row.sport, proto: p.key.proto }
+    };
     if let Some(partner) = A::flow(&key) {
         // SAFETY: as in `Known::get`.
         let partner = unsafe { &*partner };
-        return partner.src == p.key.dst
-            && partner.dst == p.key.src
-            && partner.sport == p.key.dport
-            && partner.dport == p.key.sport;
+        return partner.src == answer.src
+            && partner.dst == answer.dst
+            && partner.sport == answer.sport
+            && partner.dport == answer.dport;
     }
     let Some(scratch) = A::scratch() else { return true };
     // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
     let partner = unsafe { &mut (*scratch).row };
-    partner.src = p.key.dst;
-    partner.dst = p.key.src;
-    partner.sport = p.key.dport;
-    partner.dport = p.key.sport;
+    partner.src = answer.src;
+    partner.dst = answer.dst;
+    partner.sport = answer.sport;
+    partner.dport = answer.dport;
     partner.delta = !row.delta;
     partner.stamp = row.stamp;
     partner.service = row.service;
@@ -137,7 +143,11 @@ fn over<A: Family>(p: &Parsed<A>, row: &Flow<A>) -> bool {
     let state = match A::backend(row.backend) {
         // SAFETY: a row of an array map lives as long as the program.
         Some(backend) => unsafe {
-            let same = (*backend).addr == row.dst && (*backend).port == row.dport;
+            let (addr, port) = match row.flags & flow_flag::DSR_END {
+                0 => (row.dst, row.dport),
+                _ => (p.key.dst, p.key.dport),
+            };
+            let same = (*backend).addr == addr && (*backend).port == port;
             if same { (*backend).state } else { 0 }
         },
         None => 0,
@@ -163,7 +173,7 @@ fn doubt<A: Family>(p: &Parsed<A>, row: *mut Flow<A>) {
         let row = &mut *row;
         row.seen = heard(row.seen);
         row.peer_seen = heard(row.peer_seen);
-        if let Some(partner) = A::flow(&row.partner(p.key.proto)) {
+        if let Some(partner) = A::flow(&row.partner(&p.key)) {
             (*partner).seen = heard((*partner).seen);
             (*partner).peer_seen = heard((*partner).peer_seen);
         }
@@ -177,6 +187,10 @@ fn hear<A: Family>(p: &Parsed<A>, row: *mut Flow<A>, said: u8) {
     unsafe {
         let row = &mut *row;
         row.seen |= said;
+        if row.flags & flow_flag::DSR != 0 && row.seen & seen::SYN != 0 && row.seen & seen::ACK != 0 {
+            // The backend's answers go past this node. A client that goes on has had one.
+            row.peer_seen |= seen::SYN | seen::ACK;
+        }
         let (client, backend) = if row.flags & flow_flag::REPLY != 0 {
             (row.peer_seen, row.seen)
         } else {
@@ -184,8 +198,9 @@ fn hear<A: Family>(p: &Parsed<A>, row: *mut Flow<A>, said: u8) {
         };
         let confirmed = if tcp::confirmed(client, backend) { flow_flag::CONFIRMED } else { 0 };
         row.flags |= confirmed;
-        if let Some(partner) = A::flow(&row.partner(p.key.proto)) {
+        if let Some(partner) = A::flow(&row.partner(&p.key)) {
             (*partner).peer_seen |= said;
+            (*partner).seen |= row.peer_seen;
             (*partner).flags |= confirmed;
         }
     }

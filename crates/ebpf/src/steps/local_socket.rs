@@ -41,10 +41,22 @@ pub fn owns<P: Packet, A: Family>(pkt: P, key: &FlowKey<A>) -> bool {
 /// another port on the wire. `None` when there is no such clash.
 #[inline(always)]
 pub fn move_aside<P: Packet, A: Family>(pkt: P, p: &Parsed<A>) -> Option<Outcome> {
+    move_from(pkt, p, flow_flag::SNAT)
+}
+
+/// The same for a socket that talks to a pod of this node, on the tuple by which the pod reaches itself through a service.
+#[inline(always)]
+pub fn move_aside_of_hairpin<P: Packet, A: Family>(pkt: P, p: &Parsed<A>) -> Option<Outcome> {
+    move_from(pkt, p, flow_flag::SNAT | flow_flag::HAIRPIN)
+}
+
+/// Out of the way of flows with these flags. Theirs are ports of the SNAT range, and forwarded packets are nobody's here.
+#[inline(always)]
+fn move_from<P: Packet, A: Family>(pkt: P, p: &Parsed<A>, flags: u16) -> Option<Outcome> {
     let port = p.key.sport.host();
     let may_clash = pkt.ingress_ifindex() == 0 && port >= config::snat_min() && port <= config::snat_max();
-    if may_clash && taken(p, flow_flag::SNAT | flow_flag::REPLY) {
-        return Some(aside(pkt, p, flow_flag::SNAT));
+    if may_clash && taken(p, flags | flow_flag::REPLY) {
+        return Some(aside(pkt, p, flags));
     }
     None
 }

@@ -2,7 +2,10 @@
 
 pub mod admit;
 pub mod affinity;
+pub mod dsr;
 pub mod forward;
+pub mod fragments;
+pub mod icmp_error;
 pub mod known;
 pub mod local_socket;
 pub mod maglev;

@@ -19,8 +19,13 @@ pub struct Parsed<A> {
     pub l4_len: u32,
     /// TCP flags; for SCTP those that mean the same as its first chunk; zero for UDP. For ICMP its type.
     pub tcp: u8,
-    /// It is a first fragment: ports are known, but those of later fragments will not be.
+    /// It is a first fragment: its ports are known, those of the fragments behind it are not.
     pub fragment: bool,
+    /// It is a later fragment: of what is here, only addresses, TTL and [`Self::datagram`] are its own.
+    pub later: bool,
+    /// What the fragments of a datagram share beside the addresses: identification, and for IPv4 the protocol (RFC 791
+    /// 3.2, RFC 8200 4.5).
+    pub datagram: [u32; 2],
 }
 
 impl<A> Parsed<A> {
@@ -43,15 +48,15 @@ impl<A> Parsed<A> {
 
 /// What an IP header says about what follows it.
 pub struct Network {
-    proto: u8,
-    l4: u32,
+    pub proto: u8,
+    pub l4: u32,
     end: u32,
-    fragment: Fragment,
+    pub fragment: Fragment,
 }
 
 /// Whether a packet is whole.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fragment {
+pub enum Fragment {
     Whole,
     First,
     Later,
@@ -59,9 +64,9 @@ enum Fragment {
 
 /// Families know how to read their own header.
 pub trait Parse: Family {
-    /// Reads the IP header, addresses and TTL into `parsed`; `None` when it is cut short, not this family's, or carries
-    /// what is not looked into.
-    fn network<P: Packet>(pkt: P, parsed: &mut Parsed<Self>) -> Option<Network>;
+    /// Reads the IP header at offset `at`, addresses and TTL into `parsed`; `None` when it is cut short, not this family's,
+    /// or carries what is not looked into.
+    fn network<P: Packet>(pkt: P, at: u32, parsed: &mut Parsed<Self>) -> Option<Network>;
 }
 
 /// How far into a packet a transport header may begin; all ones in binary.
@@ -73,8 +78,8 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 impl Parse for Ip4 {
     #[inline(always)]
-    fn network<P: Packet>(pkt: P, parsed: &mut Parsed<Self>) -> Option<Network> {
-        let header = reach::<P, Ip4Header>(pkt, ETH_LEN)?;
+    fn network<P: Packet>(pkt: P, at: u32, parsed: &mut Parsed<Self>) -> Option<Network> {
+        let header = reach::<P, Ip4Header>(pkt, at)?;
         // SAFETY: `reach` gave a pointer to a whole header.
         let h = unsafe { &*header };
         let words = u32::from(h.version_ihl & 0x0f);
@@ -92,8 +97,9 @@ impl Parse for Ip4 {
         parsed.key.src = Self([h.src]);
         parsed.key.dst = Self([h.dst]);
         parsed.ttl = h.ttl;
-        let end = ETH_LEN + u32::from(u16::from_be(h.total_len));
-        Some(Network { proto: h.proto, l4: ETH_LEN + words * 4, end, fragment })
+        parsed.datagram = [u32::from(h.id), u32::from(h.proto)];
+        let end = at + u32::from(u16::from_be(h.total_len));
+        Some(Network { proto: h.proto, l4: at + words * 4, end, fragment })
     }
 }
 
@@ -106,8 +112,8 @@ const EXTENSIONS: u32 = 4;
 
 impl Parse for Ip6 {
     #[inline(always)]
-    fn network<P: Packet>(pkt: P, parsed: &mut Parsed<Self>) -> Option<Network> {
-        let header = reach::<P, Ip6Header>(pkt, ETH_LEN)?;
+    fn network<P: Packet>(pkt: P, at: u32, parsed: &mut Parsed<Self>) -> Option<Network> {
+        let header = reach::<P, Ip6Header>(pkt, at)?;
         // SAFETY: `reach` gave a pointer to a whole header.
         let h = unsafe { &*header };
         if h.version_flow & 0xf0 != 0x60 {
@@ -116,9 +122,9 @@ impl Parse for Ip6 {
         parsed.key.src = Self(h.src);
         parsed.key.dst = Self(h.dst);
         parsed.ttl = h.hop_limit;
-        let end = ETH_LEN + Self::HEADER + u32::from(u16::from_be(h.payload_len));
+        let end = at + Self::HEADER + u32::from(u16::from_be(h.payload_len));
         let mut next = h.next;
-        let mut l4 = ETH_LEN + Self::HEADER;
+        let mut l4 = at + Self::HEADER;
         let mut fragment = Fragment::Whole;
         for _ in 0..EXTENSIONS {
             if next != HOP_BY_HOP && next != ROUTING && next != DESTINATION && next != FRAGMENT {
@@ -130,6 +136,8 @@ impl Parse for Ip6 {
             }
             if next == FRAGMENT {
                 let offset = u16::from_be_bytes([extension[2], extension[3]]);
+                let id = [extension[4], extension[5], extension[6], extension[7]];
+                parsed.datagram = [u32::from_ne_bytes(id), 0];
                 fragment = if offset & 0xfff8 != 0 {
                     Fragment::Later
                 } else if offset & 1 != 0 {
@@ -138,6 +146,10 @@ impl Parse for Ip6 {
                     Fragment::Whole
                 };
                 l4 += 8;
+                // Behind the header of a later fragment there is data, not another header.
+                if fragment == Fragment::Later {
+                    break;
+                }
             } else {
                 l4 += (u32::from(extension[1]) + 1) * 8;
             }
@@ -147,7 +159,8 @@ impl Parse for Ip6 {
     }
 }
 
-/// Reads a packet; `None` when it is none of our business: another protocol, a later fragment, cut short.
+/// Reads a packet; `None` when it is none of our business: another protocol, cut short, or a later fragment, which
+/// [`super::fragments::follow`] then takes up.
 ///
 /// What was read goes through per-CPU room rather than registers: the verifier then forgets by which of many ways
 /// through the headers it came to be known, and looks at all later steps once instead of once for each way.
@@ -156,8 +169,13 @@ pub fn parse<P: Packet, A: Parse>(pkt: P) -> Option<&'static Parsed<A>> {
     let room = A::parsed()?;
     // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
     let parsed = unsafe { &mut *room };
-    let n = A::network(pkt, parsed)?;
-    if n.fragment == Fragment::Later || n.l4 > FARTHEST {
+    parsed.later = false;
+    let n = A::network(pkt, ETH_LEN, parsed)?;
+    if n.fragment == Fragment::Later {
+        parsed.later = true;
+        return None;
+    }
+    if n.l4 > FARTHEST {
         return None;
     }
     let (ports, tcp) = match n.proto {

@@ -63,7 +63,14 @@ pub fn answer<P: Packet>(pkt: P, reason: Reason, build: impl FnOnce() -> bool) -
     if !take_token() {
         return Outcome::Drop(Reason::RateLimited);
     }
-    if build() && send_back(pkt) { Outcome::Answered(reason) } else { Outcome::Drop(reason) }
+    if build() && send_back(pkt) {
+        Outcome::Answered(reason)
+    } else if P::AT_DRIVER {
+        // The driver's buffer has no room for the answer, which is seen before anything is written.
+        Outcome::Pass
+    } else {
+        Outcome::Drop(reason)
+    }
 }
 
 /// Out of the device that it came in by, to the neighbour that it came from.

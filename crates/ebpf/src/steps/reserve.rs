@@ -45,7 +45,9 @@ const EEXIST: i32 = -17;
 /// for the packet at hand. A failure leaves nothing behind.
 #[inline(never)]
 pub fn reserve<P: Packet, A: Family>(pkt: P, p: &Parsed<A>, scratch: &mut Scratch<A>) -> Result<(), Refused> {
-    let said = if p.is_udp() { seen::ACK } else { tcp::seen_by(p.tcp) };
+    // No answer will tell that a DSR flow's client lives, only its second datagram.
+    let datagram = if scratch.wanted.flags & flow_flag::DSR != 0 { seen::SYN } else { seen::ACK };
+    let said = if p.is_udp() { datagram } else { tcp::seen_by(p.tcp) };
     let wanted = &scratch.wanted;
     let row = &mut scratch.row;
     row.src = p.key.dst;
@@ -122,10 +124,12 @@ fn reserve_reply<P: Packet, A: Family>(pkt: P, scratch: &mut Scratch<A>) -> Resu
         snat: scratch.row.flags & flow_flag::SNAT != 0,
         result: TAKEN,
     };
+    // The backend answers a DSR client itself, so its port is not ours to change.
+    let tries = if scratch.row.flags & flow_flag::DSR != 0 { 1 } else { snat::TRIES };
     // A helper's loop, not our own: the verifier looks at its body once instead of once for each turn.
     // SAFETY: the callback has the signature that bpf_loop wants, and the context outlives the call.
     unsafe {
-        bpf_loop(snat::TRIES, try_port::<P, A> as *mut c_void, (&raw mut attempts).cast(), 0);
+        bpf_loop(tries, try_port::<P, A> as *mut c_void, (&raw mut attempts).cast(), 0);
     }
     match attempts.result {
         RESERVED => Ok(()),

@@ -3,6 +3,7 @@
 use crate::family::Family;
 use crate::headers::{ETH_LEN, SctpHeader, TcpHeader, UdpHeader};
 use crate::packet::{KIND_UDP, Packet};
+use crate::steps::fragments;
 use crate::steps::parse::{Parsed, bounded, reach};
 use aya_ebpf::helpers::generated::bpf_loop;
 use core::ffi::c_void;
@@ -18,6 +19,9 @@ fn ports<A>(key: &FlowKey<A>) -> u32 {
 /// be dropped, since it may be half written.
 #[inline(always)]
 pub fn rewrite<P: Packet, A: Family>(pkt: P, p: &Parsed<A>, row: &Flow<A>, hops: u8) -> bool {
+    if p.fragment {
+        fragments::remember(p, row);
+    }
     let old = ports(&p.key);
     let new = u32::from(row.sport.0) | u32::from(row.dport.0) << 16;
     if p.is_sctp() {

@@ -46,7 +46,7 @@ fn evict<A: Family>(key: &FlowKey<A>, owner: u32) {
         // Nobody needs a closed flow for long, and while the agent is away nobody else removes it.
         let closed =
             key.proto != Proto::Udp as u32 && tcp::phase(row.seen, row.peer_seen) == tcp::Phase::Closed;
-        ((unconfirmed || closed) && row.ring == owner, row.partner(key.proto))
+        ((unconfirmed || closed) && row.ring == owner, row.partner(key))
     };
     if stale {
         A::remove_flow(&partner);

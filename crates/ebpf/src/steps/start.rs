@@ -4,10 +4,11 @@ use crate::family::Family;
 use crate::maps::DEVICES;
 use crate::outcome::Outcome;
 use crate::packet::{Fib, Packet};
+use crate::steps::dsr::Dispatch;
 use crate::steps::parse::{Parse, Parsed};
 use crate::steps::reserve::{Refused, Wanted, reserve};
 use crate::steps::rewrite::rewrite;
-use crate::steps::{admit, affinity, forward, maglev, reject};
+use crate::steps::{admit, affinity, dsr, forward, maglev, pick, reject};
 use shunt_common::{Frontend, FrontendKey, Reason, Scope, flow_flag, frontend_flag};
 
 /// The row of the frontend that a packet is sent to.
@@ -18,20 +19,23 @@ pub fn frontend<A: Family>(p: &Parsed<A>) -> Option<&'static Frontend> {
     Some(unsafe { &*row })
 }
 
-/// Picks a backend, remembers the flow, rewrites and forwards. `flags` mark the flow's rows ([`flow_flag`]).
+/// Picks a backend, remembers the flow, rewrites and forwards. `flags` mark the flow's rows ([`flow_flag`]). `carried`, when
+/// not zero, is the backend that another node has picked.
 #[inline(always)]
-pub fn start<P: Packet, A: Parse + reject::Reject>(
+pub fn start<P: Packet, A: Parse + reject::Reject + Dispatch>(
     pkt: P,
     p: &Parsed<A>,
     frontend: &Frontend,
     scope: Scope,
     flags: u16,
+    carried: u32,
 ) -> Outcome {
     // Packets that name a loopback address have no business here, whatever listens on it.
     if frontend.flags & frontend_flag::HOST_ONLY != 0 {
         return Outcome::Pass;
     }
-    if p.fragment {
+    // Its sum covers what is not in it.
+    if p.fragment && p.is_sctp() {
         return Outcome::Drop(Reason::Fragment);
     }
     if !admit::admits(frontend, p.key.src) {
@@ -40,7 +44,11 @@ pub fn start<P: Packet, A: Parse + reject::Reject>(
     let pool = frontend.pool(scope);
     let hashed = frontend.flags & frontend_flag::MAGLEV != 0;
     let basis = affinity::Basis { hashed, hash: if hashed { maglev::flow_hash(p) } else { 0 } };
-    let picked = match affinity::choose::<A>(frontend, pool, p.key.src.words(), A::CLIENT.0, basis) {
+    let choice = match carried {
+        0 => affinity::choose::<A>(frontend, pool, p.key.src.words(), A::CLIENT.0, basis),
+        id => pick::by_id(id),
+    };
+    let picked = match choice {
         Ok(picked) => picked,
         Err(Reason::NoBackend) if frontend.flags & drops(scope) != 0 => {
             return Outcome::Drop(Reason::NoLocalBackend);
@@ -64,10 +72,19 @@ pub fn start<P: Packet, A: Parse + reject::Reject>(
     }
     if picked.backend.is_local() || matches!(scope, Scope::Internal) {
         return match reserve(pkt, p, scratch) {
+            // tc, on its way up, finds the flow.
+            Ok(()) if P::AT_DRIVER => Outcome::Pass,
             Ok(()) if rewrite(pkt, p, &scratch.row, 0) => Outcome::Stack,
             Ok(()) => Outcome::Drop(Reason::RewriteFailed),
             Err(refused) => refuse(refused),
         };
+    }
+    // The fragments behind a first one do not grow as it would.
+    if !p.fragment
+        && dsr::serves(frontend)
+        && let Some(outcome) = dsr::start(pkt, p, scratch)
+    {
+        return outcome;
     }
     let code = forward::route_from_here(pkt, p.key.proto, picked.backend.addr, &mut scratch.fib);
     scratch.wanted.src = snat_source::<A>(&scratch.fib);
@@ -101,11 +118,11 @@ pub fn turn_round<P: Packet>(pkt: P, rewritten: bool) -> Outcome {
 }
 
 /// The source that the route asks for, or else the address of the device that it leaves by, or else the node's: replies
-/// come back the same way.
+/// come back the same way. For IPv6 the device's comes first, see [`Family::ROUTE_NAMES_SOURCE`].
 #[inline(always)]
 fn snat_source<A: Family>(fib: &Fib) -> A {
     let asked = A::from_words(&fib.src);
-    if asked != A::ZERO {
+    if A::ROUTE_NAMES_SOURCE && asked != A::ZERO {
         return asked;
     }
     if let Some(device) = DEVICES.get_ptr(fib.ifindex) {
@@ -115,12 +132,12 @@ fn snat_source<A: Family>(fib: &Fib) -> A {
             return addr;
         }
     }
-    A::node_addr()
+    if asked != A::ZERO { asked } else { A::node_addr() }
 }
 
 /// A lost race is dropped too: the sender's next packet finds the flow that won.
 #[inline(always)]
-fn refuse(refused: Refused) -> Outcome {
+pub fn refuse(refused: Refused) -> Outcome {
     match refused {
         Refused::Race | Refused::Full => Outcome::Drop(Reason::FlowTableFull),
         Refused::Exhausted => Outcome::Drop(Reason::SnatExhausted),

@@ -55,6 +55,18 @@ impl ApiError {
         Self::new(409, "Conflict", message).about(info, name)
     }
 
+    /// 403: whoever asks may not.
+    pub fn forbidden(kind: Kind, verb: &str) -> Self {
+        let info = kind.info();
+        let what = format!(
+            "{0} is forbidden: User \"lab\" cannot {verb} resource \"{1}\" in API group \"{2}\" at the cluster scope",
+            info.qualified(),
+            info.plural,
+            info.group
+        );
+        Self::new(403, "Forbidden", what).about(info, "")
+    }
+
     /// 410: the resource version is older than what the API remembers.
     pub fn expired(message: &str) -> Self {
         Self::new(410, "Expired", message.into())

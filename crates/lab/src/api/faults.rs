@@ -1,5 +1,6 @@
 //! Faults as verbs on the handle: what is in force, and who is cut off.
 
+use super::kinds::Kind;
 use std::time::Duration;
 use tokio::sync::watch::Receiver;
 
@@ -14,6 +15,8 @@ pub struct FaultState {
     pub cut: u64,
     /// Raised to end every watch without an error, as a server at its time limit does.
     pub drop_watches: u64,
+    /// Kinds that nobody may list or watch.
+    pub forbidden: Vec<Kind>,
     /// Set when the API is shut down for good.
     pub closed: bool,
 }

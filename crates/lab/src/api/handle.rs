@@ -161,6 +161,14 @@ impl Handle {
         self.shared.faults.send_modify(|f| f.drop_watches += 1);
     }
 
+    /// Fault: nobody may list or watch these kinds, as without RBAC rules for them; none ends it.
+    pub fn forbid(&self, kinds: &[Kind]) {
+        self.shared.faults.send_modify(|f| {
+            f.forbidden = kinds.to_vec();
+            f.drop_watches += 1;
+        });
+    }
+
     /// Fault: every answer and every batch of watch events waits this long; zero ends it.
     pub fn slow(&self, delay: Duration) {
         self.shared.faults.send_modify(|f| f.delay = delay);

@@ -97,10 +97,10 @@ pub fn admit(old: Option<&Value>, new: &mut Value, me: &Key, alloc: &mut Alloc, 
         return;
     }
     let mut mine: HashSet<u16> = super::alloc::Claims::of(new).ports.into_iter().collect();
-    let wanted =
-        is_external(new) && new.pointer("/spec/allocateLoadBalancerNodePorts") != Some(&Value::Bool(false));
     let range = || Cause::invalid("spec.ports", &Value::Null, "failed to allocate a nodePort: range is full");
-    if wanted && let Some(ports) = new["spec"].get_mut("ports").and_then(Value::as_array_mut) {
+    if needs_node_ports(new)
+        && let Some(ports) = new["spec"].get_mut("ports").and_then(Value::as_array_mut)
+    {
         // As the real one does: protocols of one port number share a node port in a new service; later ones do not.
         let mut by_number = if old.is_none() { given(ports) } else { HashMap::new() };
         for port in ports.iter_mut().filter(|p| node_port(p).is_none()) {
@@ -161,9 +161,16 @@ fn check_node_ports(service: &Value, me: &Key, alloc: &Alloc, causes: &mut Vec<C
     }
 }
 
+/// Whether ports without a node port get one. Those of a load balancer that does without are let go by whoever leaves them
+/// out.
+fn needs_node_ports(service: &Value) -> bool {
+    is_external(service)
+        && service.pointer("/spec/allocateLoadBalancerNodePorts") != Some(&Value::Bool(false))
+}
+
 /// A port without a node port keeps the one that the same port and protocol had.
 fn keep_node_ports(old: &Value, new: &mut Value) {
-    if !is_external(new) || !is_external(old) {
+    if !needs_node_ports(new) || !needs_node_ports(old) {
         return;
     }
     let had: Vec<Value> = list(old, "/spec/ports").to_vec();

@@ -78,6 +78,12 @@ pub enum Args {
         /// Stop after so many; zero goes on until standard input ends
         #[arg(long, default_value_t = 0)]
         count: u32,
+        /// UDP instead: each from a socket of its own, connected and unconnected in turn
+        #[arg(long)]
+        udp: bool,
+        /// Milliseconds to wait after each
+        #[arg(long, default_value_t = 0)]
+        pause: u64,
     },
     /// Long-lived connections that exchange a line every 50 ms, and a UDP stream, until standard input ends
     Hold {
@@ -198,7 +204,10 @@ pub fn run(args: &Args) -> Result<()> {
         Args::Mtu { addr, bytes } => serde_json::to_string(&mtu::mtu(*addr, *bytes))?,
         Args::Bind { addr, udp } => serde_json::to_string(&once::bind(*addr, *udp))?,
         Args::Query { addr } => serde_json::to_string(&query::query(*addr)?)?,
-        Args::Repeat { addrs, count } => serde_json::to_string(&repeat::repeat(addrs, *count))?,
+        Args::Repeat { addrs, count, udp, pause } => {
+            let ask = if *udp { repeat::datagram } else { repeat::get };
+            serde_json::to_string(&repeat::repeat(addrs, *count, Duration::from_millis(*pause), ask))?
+        }
         Args::Hold { tcp, connections, udp } => serde_json::to_string(&hold::hold(tcp, *connections, udp)?)?,
     };
     println!("{json}");

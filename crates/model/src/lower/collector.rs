@@ -85,10 +85,9 @@ impl<'a> Collector<'a> {
             }
             Some(_) => {}
             None => {
-                let flags = match flags & frontend_flag::MARKER {
-                    0 => flags | self.source_flags(kind, key.family()),
-                    _ => flags,
-                };
+                // A load balancer probes from addresses of its own, which nobody lists among the clients'.
+                let open = flags & frontend_flag::MARKER != 0 || port.health_check;
+                let flags = if open { flags } else { flags | self.source_flags(kind, key.family()) };
                 self.ports.insert(key, index);
                 self.found.push(Wanted { key, kind, port: index, flags: flags as u16 });
             }

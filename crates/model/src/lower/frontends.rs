@@ -37,6 +37,13 @@ impl Wanted {
         self.flags as u32 & frontend_flag::WILDCARD != 0
     }
 
+    /// Whether backends may answer clients of the row directly: those come from outside, and to other nodes' backends too.
+    #[must_use]
+    pub fn can_be_direct(&self) -> bool {
+        let outside = frontend_flag::EXTERNAL | frontend_flag::MARKER;
+        u32::from(self.flags) & outside != 0 && !self.is_wildcard() && self.kind != FrontendKind::HostPort
+    }
+
     /// Which endpoints each scope reaches, by [`shunt_common::Scope`].
     ///
     /// A ClusterIP follows `internalTrafficPolicy` in both scopes, as it does in kube-proxy. Any other address follows
@@ -80,7 +87,7 @@ pub fn wanted<'a>(name: &'a str, spec: &Spec, env: &'a Env<'a>) -> (Vec<Wanted>,
     }
     let mut out = Collector::new(name, spec, env);
     cluster_ips(&mut out, spec);
-    for (port, index) in spec.ports.iter().zip(0u16..) {
+    for (port, index) in numbered(spec) {
         node_ports(&mut out, spec, port, index);
         if let Some(hosts) = &spec.hosts {
             host_port(&mut out, hosts, port, index);
@@ -89,6 +96,19 @@ pub fn wanted<'a>(name: &'a str, spec: &Spec, env: &'a Env<'a>) -> (Vec<Wanted>,
     vips(&mut out, spec);
     out.wildcards();
     (out.found, out.problems)
+}
+
+fn numbered(spec: &Spec) -> impl Iterator<Item = (&PortSpec, u16)> {
+    spec.ports.iter().zip(0u16..)
+}
+
+/// Where this node's own server answers the health checks that come to a load balancer's address: at the node's primary
+/// address if NodePorts answer there, since the server listens where they do.
+#[must_use]
+pub fn health_check_address(env: &Env<'_>, family: Family) -> Option<IpAddr> {
+    let listens = || env.node_ports.iter().filter(|a| Family::of(**a) == family).copied();
+    let primary = listens().find(|a| env.node.primary.contains(a));
+    primary.or_else(|| listens().next()).filter(|_| env.options.health_check_vips)
 }
 
 fn cluster_ips(out: &mut Collector<'_>, spec: &Spec) {
@@ -104,7 +124,7 @@ fn cluster_ips(out: &mut Collector<'_>, spec: &Spec) {
             out.problem(what, "give the service an address of its own");
             continue;
         }
-        for (port, index) in spec.ports.iter().zip(0u16..) {
+        for (port, index) in numbered(spec).filter(|(port, _)| !port.health_check) {
             out.add(*addr, port, index, FrontendKind::ClusterIp, flags);
         }
     }
@@ -146,7 +166,8 @@ fn vips(out: &mut Collector<'_>, spec: &Spec) {
             out.problem(format!("{field}: {} {what}", vip.addr), todo);
             continue;
         }
-        for (port, index) in spec.ports.iter().zip(0u16..) {
+        let checks = vip.load_balancer && health_check_address(env, Family::of(vip.addr)).is_some();
+        for (port, index) in numbered(spec).filter(|(port, _)| !port.health_check || checks) {
             out.add(vip.addr, port, index, kind, frontend_flag::EXTERNAL);
         }
     }

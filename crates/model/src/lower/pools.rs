@@ -1,7 +1,7 @@
 //! Which endpoints of a service port go into which pool.
 
 use super::Here;
-use crate::snapshot::{Endpoint, Hinted, NodeState, PortSpec, Reach, Slice};
+use crate::snapshot::{Endpoint, Hinted, NodeState, PortSpec, Reach, Slice, SlicePort};
 use crate::store::{BackendRow, Family};
 use shunt_common::{Backend, BackendState, Ip4};
 use std::net::IpAddr;
@@ -36,21 +36,29 @@ pub fn endpoints<'a>(
     let mut found = Vec::new();
     for slice in slices.filter(|s| s.family == family) {
         for number in slice.ports.iter().filter(|p| p.name == port.name && p.proto == port.proto) {
-            found.extend(slice.endpoints.iter().zip(0..).filter_map(|(endpoint, index)| {
-                let state = endpoint.state()?;
-                let flags = if stays_here(endpoint, here.node) { Backend::<Ip4>::LOCAL } else { 0 };
-                let row = BackendRow::new(endpoint.addr, number.port, port.proto, state, flags)
-                    .with_weight(slice.weight);
-                let hints = slice.hints.as_ref().filter(|_| here.topology);
-                let hinted = hints.map_or_else(Default::default, |h| h.of(index, here.zone));
-                Some(Candidate { row, state, local: endpoint.local, hinted })
-            }));
+            let key = |endpoint: &Endpoint| (endpoint.addr, number.port);
+            let all = slice.endpoints.iter().zip(0..);
+            found.extend(all.map(|(e, index)| (key(e), e, candidate(slice, index, number, here))));
         }
     }
-    // While an endpoint moves from one slice to another it stands in both: the one in the best state speaks for it.
-    found.sort_by_key(|c| (c.row.addr(), c.row.port(), c.state));
-    found.dedup_by_key(|c| (c.row.addr(), c.row.port()));
-    found
+    // An endpoint that moves from one slice to another stands in both for a while: the better state speaks for it. An
+    // address that a new pod has taken over from a terminating one is the new pod's, also while that is not ready.
+    found.sort_by_key(|(key, e, _)| (*key, e.terminating, !e.ready, !e.serving));
+    found.dedup_by_key(|(key, ..)| *key);
+    found.into_iter().filter_map(|(.., candidate)| candidate).collect()
+}
+
+/// The backend of an endpoint, by its index in the slice; `None` for one that no flow may lead to.
+fn candidate(slice: &Slice, index: usize, port: &SlicePort, here: &Here<'_>) -> Option<Candidate> {
+    let endpoint = &slice.endpoints[index];
+    let state = endpoint.state()?;
+    let flags = if stays_here(endpoint, here.node) { Backend::<Ip4>::LOCAL } else { 0 };
+    let row = BackendRow::new(endpoint.addr, port.port, port.proto, state, flags)
+        .with_weight(slice.weight)
+        .with_zone(endpoint.zone.0);
+    let hints = slice.hints.as_ref().filter(|_| here.topology);
+    let hinted = hints.map_or_else(Default::default, |h| h.of(index as u32, here.zone));
+    Some(Candidate { row, state, local: endpoint.local, hinted })
 }
 
 /// The pool of a traffic policy.
@@ -76,6 +84,11 @@ fn nearness(endpoints: &[Candidate]) -> impl Fn(&Candidate) -> bool + Copy {
         (false, true) => c.hinted.1 == Hinted::Us,
         (false, false) => true,
     }
+}
+
+/// Whether any endpoint names for whom it is, so that nodes may differ in their pools.
+pub fn any_hinted(endpoints: &[Candidate]) -> bool {
+    endpoints.iter().any(|c| c.hinted != (Hinted::Nobody, Hinted::Nobody))
 }
 
 /// Whether a new flow could go anywhere at all, whatever the policy.
@@ -113,6 +126,7 @@ fn stays_here(endpoint: &Endpoint, node: &NodeState) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::Zone;
 
     #[test]
     fn an_endpoint_that_names_no_node_stays_here_by_its_address() {
@@ -124,7 +138,9 @@ mod tests {
         let here = |addr: &str, name: Option<&str>| {
             let (local, nodeless) = (name == Some("us"), name.is_none());
             let addr = addr.parse().unwrap();
-            let endpoint = Endpoint { addr, ready: true, serving: true, terminating: false, local, nodeless };
+            let zone = Zone::default();
+            let endpoint =
+                Endpoint { addr, ready: true, serving: true, terminating: false, local, nodeless, zone };
             stays_here(&endpoint, &node)
         };
         assert!(here("10.244.1.7", None) && here("2001:db8:1::7", None) && here("192.0.2.1", None));

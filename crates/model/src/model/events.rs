@@ -125,6 +125,7 @@ impl Model {
             }
             Kind::ServiceCidr => self.service_cidrs.seen(name, round),
             Kind::Node => self.rounds[kind as usize].node_seen |= name == self.options.node_name,
+            Kind::Namespace => {}
         }
     }
 
@@ -158,7 +159,7 @@ impl Model {
             }
             Kind::ServiceCidr => self.service_cidrs.end_list(round.current),
             Kind::Node if !round.node_seen => self.node_gone(),
-            Kind::Node => {}
+            Kind::Node | Kind::Namespace => {}
         }
         self.rounds[kind as usize].synced = true;
     }

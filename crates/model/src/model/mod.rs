@@ -6,6 +6,7 @@ mod events;
 mod health;
 mod ids;
 mod index;
+mod no_local;
 mod pods;
 mod reconcile;
 mod removal;
@@ -16,6 +17,7 @@ mod view;
 pub use departed::Departed;
 pub use health::{HealthCheck, NodeCondition};
 pub use index::AddressIndex;
+pub use no_local::NoLocal;
 pub use reconcile::{Failure, Report};
 pub use view::{BackendView, FrontendView, ServiceView, Status};
 
@@ -23,7 +25,7 @@ use crate::Problem;
 use crate::claims::Claims;
 use crate::ledger::{Ledger, Usage};
 use crate::objects::Kind;
-use crate::snapshot::{NodeState, ServiceCidrs, ServiceName, Words};
+use crate::snapshot::{Mode, NodeState, ServiceCidrs, ServiceName, Words};
 use crate::store::{Actual, Capacity, Family, FrontendRef};
 use entry::Entry;
 use ipnet::IpNet;
@@ -40,10 +42,15 @@ pub struct Options {
     pub external_cluster_ip: bool,
     /// `loadBalancer.serviceTopology`: topology hints of endpoints count.
     pub service_topology: bool,
+    /// `loadBalancer.mode`.
+    pub mode: Mode,
     /// `bpf.lbSourceRangeAllTypes`: source ranges hold for NodePorts and external IPs too.
     pub source_ranges_for_all: bool,
     /// `hostPort.enabled`: serve the host ports of this node's pods.
     pub host_ports: bool,
+    /// `nodePort.enableHealthCheck` and `nodePort.enableHealthCheckLoadBalancerIP`: the health checks of services are
+    /// answered, also at their load balancers' addresses.
+    pub health_check_vips: bool,
     /// `externalIPs.enabled`.
     pub external_ips: bool,
     /// Not `bpf.disableExternalIPMitigation`: an external IP that is some ClusterIP or lies in the node's pod CIDRs is
@@ -78,8 +85,10 @@ impl Options {
             external_cluster_ip: false,
             // kube-proxy has it on, and no switch for it.
             service_topology: true,
+            mode: Mode::Snat,
             source_ranges_for_all: false,
             host_ports: false,
+            health_check_vips: true,
             external_ips: true,
             external_ip_mitigation: true,
             service_proxy_name: String::new(),
@@ -98,6 +107,7 @@ pub struct Model {
     /// Kept apart from `node`: it changes nothing that is in the maps.
     node_condition: NodeCondition,
     health_checks: health::HealthChecks,
+    no_local: no_local::Counts,
     changes: Changes,
     /// Overrides the node's primary addresses.
     node_port_addresses: Option<Vec<IpAddr>>,
@@ -156,6 +166,7 @@ impl Model {
             node: NodeState::default(),
             node_condition: NodeCondition::default(),
             health_checks: health::HealthChecks::default(),
+            no_local: no_local::Counts::default(),
             changes: Changes::default(),
             node_port_addresses: None,
             node_port_loopback: false,
@@ -197,13 +208,13 @@ impl Model {
         self.waiting().is_empty()
     }
 
-    /// The kinds whose first list is not complete.
+    /// The kinds that the maps come from and whose first list is not complete.
     #[must_use]
     pub fn waiting(&self) -> Vec<Kind> {
         let needed = |k: &Kind| match k {
+            Kind::Service | Kind::EndpointSlice | Kind::Node => true,
             Kind::Pod => self.options.host_ports,
-            Kind::ServiceCidr => false,
-            _ => true,
+            Kind::ServiceCidr | Kind::Namespace => false,
         };
         Kind::ALL.into_iter().filter(needed).filter(|k| !self.rounds[*k as usize].synced).collect()
     }

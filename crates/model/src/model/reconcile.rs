@@ -4,7 +4,7 @@ use super::Model;
 use super::departed::{Departed, members};
 use crate::Problem;
 use crate::diff::diff;
-use crate::lower::{Group, Here, lower};
+use crate::lower::{Group, Here, health_check_address, lower};
 use crate::objects::Kind;
 use crate::snapshot::{ServiceName, whose};
 use crate::store::{Family, MapError, MapStore, Op};
@@ -116,6 +116,7 @@ impl Model {
         self.failed.remove(name);
         self.update_health_check(name);
         let groups = self.lower_service(name);
+        self.no_local.set(name, &groups);
         let mut failed = Vec::new();
         for group in &groups {
             if let Err(error) = self.reconcile_group(name, group, store, report) {
@@ -138,6 +139,7 @@ impl Model {
     /// Lowers a service, notes its conflicts and lets go of the ids of ports it has no more.
     fn lower_service(&mut self, name: &ServiceName) -> Vec<Group> {
         let (held, lost) = self.held(name);
+        let health_checks = Family::ALL.map(|family| health_check_address(&self.env(), family));
         let Some(entry) = self.services.get_mut(name) else { return Vec::new() };
         entry.conflicts = lost.into();
         let slices = entry.slices.iter();
@@ -146,11 +148,19 @@ impl Model {
             zone: self.words.known_zone(self.node.zone.as_deref()),
             topology: self.options.service_topology,
             algorithm: u8::from(self.options.maglev),
+            health_checks,
+            mode: self.options.mode,
         };
         let groups = match &entry.spec {
             Some(spec) => lower(name, spec, slices, &here, &held),
             None => Vec::new(),
         };
+        if let Some(why) = groups.iter().find_map(|g| g.not_direct) {
+            let (object, name) = whose(name);
+            let what = format!("forwarding mode dsr: {why}; it is served by SNAT");
+            let problem = Problem::new(object, name, what, "annotate it with shunt.io/forwarding-mode: snat");
+            entry.conflicts = entry.conflicts.iter().cloned().chain([problem]).collect();
+        }
         let ports = entry.spec.as_ref().map(|s| &s.ports);
         let used: BTreeSet<&str> =
             ports.map(|p| groups.iter().map(|g| &*p[g.port].name).collect()).unwrap_or_default();

@@ -50,7 +50,7 @@ impl Model {
         }
     }
 
-    fn env(&self) -> Env<'_> {
+    pub(super) fn env(&self) -> Env<'_> {
         Env {
             options: &self.options,
             node: &self.node,

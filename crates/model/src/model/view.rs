@@ -2,7 +2,7 @@
 
 use super::{Entry, Model};
 use crate::lower::Wanted;
-use crate::snapshot::{ServiceName, whose};
+use crate::snapshot::{Mode, ServiceName, whose};
 use crate::store::Family;
 use serde::{Deserialize, Serialize};
 use shunt_common::{Pool, Proto, Scope};
@@ -78,6 +78,13 @@ pub enum Status {
 }
 
 impl Model {
+    /// Whether any service asks for DSR by its own annotation.
+    #[must_use]
+    pub fn asks_for_dsr(&self) -> bool {
+        let mut specs = self.services.values().filter_map(|entry| entry.spec.as_ref());
+        specs.any(|spec| spec.policy.mode.is_some_and(|mode| mode != Mode::Snat))
+    }
+
     /// Every service that is ours to serve, in order of name, and the pods with host ports.
     pub fn services(&self) -> impl Iterator<Item = ServiceView> + '_ {
         self.services.iter().filter(|(_, e)| e.spec.is_some()).map(|(name, entry)| self.view(name, entry))

@@ -6,6 +6,7 @@
 
 mod endpoint_slice;
 mod meta;
+mod namespace;
 mod node;
 mod pod;
 mod service;
@@ -15,6 +16,7 @@ pub use endpoint_slice::{
     Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, Hint, TargetRef,
 };
 pub use meta::Meta;
+pub use namespace::Namespace;
 pub use node::{Node, NodeAddress, NodeSpec, NodeStatus};
 pub use pod::{Container, ContainerPort, Pod, PodIp, PodSpec, PodStatus};
 pub use service::{
@@ -32,16 +34,19 @@ pub enum Kind {
     EndpointSlice,
     /// `v1/Node`, this node's only.
     Node,
-    /// `v1/Pod`, this node's only, for host ports.
+    /// `v1/Pod`, this node's only, for host ports and opting out of the socket path.
     Pod,
     /// `networking.k8s.io/v1/ServiceCIDR`.
     ServiceCidr,
+    /// `v1/Namespace`, for opting out of the socket path.
+    Namespace,
 }
 
 impl Kind {
-    /// Every kind. Nothing is programmed before all have been listed; pods are not waited for where host ports are off,
-    /// nor ServiceCIDRs at all: clusters before Kubernetes 1.31 have none.
-    pub const ALL: [Kind; 5] = [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::Pod, Kind::ServiceCidr];
+    /// Every kind. Nothing is programmed before those have been listed that frontends and backends come from; pods are not
+    /// waited for where host ports are off, nor ServiceCIDRs at all: clusters before Kubernetes 1.31 have none.
+    pub const ALL: [Kind; 6] =
+        [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::Pod, Kind::ServiceCidr, Kind::Namespace];
 
     /// The word in `kind:` of a manifest.
     pub const fn name(self) -> &'static str {
@@ -51,6 +56,16 @@ impl Kind {
             Self::Node => "Node",
             Self::Pod => "Pod",
             Self::ServiceCidr => "ServiceCIDR",
+            Self::Namespace => "Namespace",
+        }
+    }
+
+    /// Whether its objects are in namespaces.
+    #[must_use]
+    pub const fn is_namespaced(self) -> bool {
+        match self {
+            Self::Service | Self::EndpointSlice | Self::Pod => true,
+            Self::Node | Self::ServiceCidr | Self::Namespace => false,
         }
     }
 }

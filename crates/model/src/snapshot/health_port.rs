@@ -1,8 +1,22 @@
 //! `spec.healthCheckNodePort`.
 
-use super::port_number;
 use super::service::Reader;
+use super::{PortSpec, Words, port_number};
 use crate::objects::ServiceSpec;
+use shunt_common::Proto;
+
+/// The name of the port in listings; the API lets no port of a Service have it.
+const NAME: &str = "healthCheckNodePort";
+
+/// Adds the port at which a health check answers on a load balancer's addresses too: some load balancers probe these and
+/// not the node's. A port of the service's own with that number comes first.
+pub(super) fn add(ports: &mut Vec<PortSpec>, port: u16, words: &mut Words) {
+    let proto = Proto::Tcp;
+    let free = ports.iter().all(|p| (p.port, p.proto) != (port, proto) && &*p.name != NAME);
+    if port != 0 && free {
+        ports.push(PortSpec { name: words.get(NAME), port, node_port: 0, proto, health_check: true });
+    }
+}
 
 impl Reader {
     /// The port, of a service that has one: type LoadBalancer with external traffic policy Local (KEP-27, kube-proxy's

@@ -3,7 +3,7 @@
 use super::Words;
 use crate::objects;
 
-/// A zone's name as a number. Zones are few and never forgotten; zero is no zone, or one too many to be counted.
+/// A zone's name as a number. Zones are few and never forgotten; zero is no zone, or one too many to be numbered.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Zone(pub u16);
 

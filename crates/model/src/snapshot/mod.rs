@@ -17,12 +17,13 @@ mod service_cidr;
 mod slice;
 mod sources;
 
-pub use address::refused;
+use address::parse_net;
+pub use address::{parse_address, refused};
 pub use exposure::{Nodes, Types};
 pub use hints::{Hinted, Hints, Zone};
 pub use node::NodeState;
 pub use pod::{Hosts, host_ports, pod_name, whose};
-pub use policy::{Policy, Reach};
+pub use policy::{Mode, Policy, Reach};
 pub use selector::Selector;
 pub use service::{PortSpec, Spec, Vip};
 pub use service_cidr::ServiceCidrs;
@@ -43,6 +44,8 @@ pub struct Words {
     /// How many words make the next cleaning worth its while.
     clean_at: usize,
     zones: HashMap<Box<str>, Zone>,
+    /// The numbers that zones have.
+    numbers: HashSet<u16>,
 }
 
 impl Words {
@@ -61,21 +64,34 @@ impl Words {
         word
     }
 
-    /// The number of a zone, a new one for a new zone while there are any left.
+    /// The number of a zone, a new one for a new zone while there are any left. It follows from the name, so that the rows
+    /// of backends keep theirs over a restart, whatever comes first then; of two that would have the same, the later has the
+    /// next that is free.
     pub fn zone(&mut self, name: &str) -> Zone {
         if let Some(known) = self.zones.get(name) {
             return *known;
         }
-        let Ok(number) = u16::try_from(self.zones.len() + 1) else { return Zone::default() };
+        let first = number(name);
+        let mut all = (first..=u16::MAX).chain(1..first);
+        // Zero, which is no zone, is not among them.
+        let Some(number) = all.find(|n| !self.numbers.contains(n)) else { return Zone::default() };
+        self.numbers.insert(number);
         self.zones.insert(name.into(), Zone(number));
         Zone(number)
     }
 
-    /// The number of a zone that some hint has named.
+    /// The number of a zone that some endpoint or hint has named.
     #[must_use]
     pub fn known_zone(&self, name: Option<&str>) -> Zone {
         name.and_then(|name| self.zones.get(name)).copied().unwrap_or_default()
     }
+}
+
+/// A number for a name, never zero: FNV-1a, folded.
+fn number(name: &str) -> u16 {
+    let hash =
+        name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    ((hash >> 16) as u16 ^ hash as u16).max(1)
 }
 
 /// The protocol of a port field; absent means TCP.
@@ -91,4 +107,29 @@ fn protocol(field: Option<&str>) -> Result<Proto, String> {
 /// A port number that a packet can carry.
 fn port_number(field: i64) -> Option<u16> {
     u16::try_from(field).ok().filter(|p| *p != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zones_have_numbers_of_their_own_that_follow_from_their_names() {
+        let numbers = |names: &[String]| {
+            let mut words = Words::default();
+            names.iter().map(|name| words.zone(name).0).collect::<Vec<_>>()
+        };
+        let mut names: Vec<String> = (0..20).map(|n| format!("eu-west-{n}")).collect();
+        let first = numbers(&names);
+        names.reverse();
+        let mut second = numbers(&names);
+        second.reverse();
+        assert_eq!(first, second, "in whichever order they come");
+        let many: Vec<String> = (0..usize::from(u16::MAX)).map(|n| format!("zone-{n}")).collect();
+        let mut full = Words::default();
+        let all: HashSet<u16> = many.iter().map(|name| full.zone(name).0).collect();
+        assert!(all.len() == many.len() && !all.contains(&0));
+        assert_eq!((full.zone("another"), full.known_zone(Some("another"))), (Zone(0), Zone(0)));
+        assert_eq!(full.zone("zone-7"), full.known_zone(Some("zone-7")));
+    }
 }

@@ -1,5 +1,6 @@
 //! This node, as far as services care.
 
+use super::{parse_address, parse_net};
 use crate::objects::{Kind, Node};
 use crate::store::Family;
 use crate::{Problem, objects};
@@ -35,9 +36,9 @@ impl NodeState {
             Self { zone, labels: node.metadata.labels.clone().unwrap_or_default(), ..Self::default() };
         let fields = node.status.addresses.as_deref().unwrap_or_default();
         for field in fields.iter().filter(|f| is_ip(f)) {
-            match field.address.parse() {
-                Ok(addr) => state.addresses.push(addr),
-                Err(_) => {
+            match parse_address(&field.address) {
+                Some(addr) => state.addresses.push(addr),
+                None => {
                     state.problem(node, format!("status.addresses: {:?} is no IP address", field.address))
                 }
             }
@@ -45,9 +46,9 @@ impl NodeState {
         state.primary = Family::ALL.iter().filter_map(|f| primary(fields, *f)).collect();
         let cidr = node.spec.pod_cidr.as_slice();
         for text in node.spec.pod_cidrs.as_deref().unwrap_or(cidr) {
-            match text.parse() {
-                Ok(net) => state.pod_cidrs.push(net),
-                Err(_) => state.problem(node, format!("spec.podCIDRs: {text:?} is no address range")),
+            match parse_net(text) {
+                Some(net) => state.pod_cidrs.push(net),
+                None => state.problem(node, format!("spec.podCIDRs: {text:?} is no address range")),
             }
         }
         state
@@ -74,7 +75,7 @@ fn primary(fields: &[objects::NodeAddress], family: Family) -> Option<IpAddr> {
         fields
             .iter()
             .filter(|f| f.type_ == type_)
-            .filter_map(|f| f.address.parse().ok())
+            .filter_map(|f| parse_address(&f.address))
             .find(|a| Family::of(*a) == family)
     };
     first("InternalIP").or_else(|| first("ExternalIP"))

@@ -1,7 +1,7 @@
 //! A Pod with host ports, as a service of its own: its host ports are the frontends, and itself is the one endpoint.
 
 use super::service::Reader;
-use super::{Endpoint, Policy, PortSpec, Slice, SlicePort, Spec, Words, port_number, protocol, refused};
+use super::{Policy, PortSpec, Slice, SlicePort, Spec, Words, parse_address, port_number, protocol, refused};
 use crate::objects::{self, Kind};
 use crate::store::Family;
 use shunt_common::Proto;
@@ -87,10 +87,10 @@ impl Port {
             read.problem(what, "correct it; its other ports are served");
             return None;
         };
-        let host = match field.host_ip.as_deref().filter(|ip| !ip.is_empty()).map(str::parse) {
+        let host = match field.host_ip.as_deref().filter(|ip| !ip.is_empty()).map(parse_address) {
             None => None,
-            Some(Ok(ip)) => Some(ip),
-            Some(Err(_)) => {
+            Some(Some(ip)) => Some(ip),
+            Some(None) => {
                 let text = field.host_ip.as_deref().unwrap_or_default();
                 read.problem(
                     format!("hostIP {text:?} is no IP address"),
@@ -100,7 +100,7 @@ impl Port {
             }
         };
         let name = words.get(&name(host, port, proto));
-        Some(Self { spec: PortSpec { name, port, node_port: 0, proto }, host, inside })
+        Some(Self { spec: PortSpec { name, port, node_port: 0, proto, health_check: false }, host, inside })
     }
 }
 
@@ -113,9 +113,9 @@ fn name(host: Option<IpAddr>, port: u16, proto: Proto) -> String {
 fn addresses(pod: &objects::Pod, read: &mut Reader) -> Vec<IpAddr> {
     let mut found = Vec::new();
     for field in pod.status.pod_ips.iter().flatten() {
-        match field.ip.parse() {
-            Ok(addr) if refused(addr).is_none() => found.push(addr),
-            _ => {
+        match parse_address(&field.ip).filter(|addr| refused(*addr).is_none()) {
+            Some(addr) => found.push(addr),
+            None => {
                 let what = format!("status.podIPs: {:?} is no address that a pod can have", field.ip);
                 read.problem(what, "look why; its host ports are not served there");
             }
@@ -126,16 +126,6 @@ fn addresses(pod: &objects::Pod, read: &mut Reader) -> Vec<IpAddr> {
 
 /// The pod as the one endpoint. While it terminates it serves on: nobody else has its ports.
 fn slice(addr: IpAddr, ports: &[Port], pod: &objects::Pod) -> Slice {
-    let terminating = pod.metadata.deletion_timestamp.is_some();
     let port = |p: &Port| SlicePort { name: Arc::clone(&p.spec.name), port: p.inside, proto: p.spec.proto };
-    let ready = !terminating;
-    let endpoint = Endpoint { addr, ready, serving: true, terminating, local: true, nodeless: false };
-    Slice {
-        family: Family::of(addr),
-        ports: ports.iter().map(port).collect(),
-        endpoints: [endpoint].into(),
-        weight: 0,
-        hints: None,
-        problems: Vec::new(),
-    }
+    Slice::of_one(addr, ports.iter().map(port).collect(), pod.metadata.deletion_timestamp.is_some())
 }

@@ -3,6 +3,7 @@
 use super::service::Reader;
 use super::{Nodes, Sources, Types};
 use crate::objects;
+use shunt_common::Proto;
 
 /// Which endpoints a traffic policy reaches (KEP-2086).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
@@ -14,6 +15,40 @@ pub enum Reach {
     Local = 1,
 }
 
+/// How backends on other nodes are reached for clients outside, `loadBalancer.mode` and the annotation `forwarding-mode`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub enum Mode {
+    /// From this node's address; replies come back here.
+    #[default]
+    Snat = 0,
+    /// With the client's address; the backend's node answers the client itself (direct server return).
+    Dsr = 1,
+    /// DSR for TCP, SNAT for the others.
+    Hybrid = 2,
+}
+
+impl Mode {
+    /// All of them and their words, in order of their numbers.
+    pub const WORDS: [(Self, &'static str); 3] =
+        [(Self::Snat, "snat"), (Self::Dsr, "dsr"), (Self::Hybrid, "hybrid")];
+
+    /// From the word in a configuration or an annotation.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::WORDS.into_iter().find(|(_, w)| *w == word).map(|(mode, _)| mode)
+    }
+
+    /// Whether backends answer directly in a protocol.
+    #[must_use]
+    pub fn is_direct(self, proto: Proto) -> bool {
+        match self {
+            Self::Snat => false,
+            Self::Dsr => true,
+            Self::Hybrid => proto == Proto::Tcp,
+        }
+    }
+}
+
 /// What a Service says beside where it answers.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Policy {
@@ -23,8 +58,8 @@ pub struct Policy {
     pub internal: Reach,
     /// Session affinity by client address: seconds since a client's last connection; zero for none.
     pub affinity: u32,
-    /// Forwarding mode, as in [`shunt_common::Frontend::mode`].
-    pub mode: u8,
+    /// Forwarding mode; `None` for the cluster's own.
+    pub mode: Option<Mode>,
     /// How a backend is picked, as in [`shunt_common::Frontend::algorithm`]; `None` for the cluster's own.
     pub algorithm: Option<u8>,
     /// Which kinds of frontends are served.
@@ -48,8 +83,8 @@ impl Policy {
             external: reach(read, "externalTrafficPolicy", spec.external_traffic_policy.as_deref()),
             internal: reach(read, "internalTrafficPolicy", spec.internal_traffic_policy.as_deref()),
             affinity: affinity(read, service),
-            mode: one_of(read, service, "forwarding-mode", &["snat", "dsr"], 1).unwrap_or(0),
-            algorithm: one_of(read, service, "lb-algorithm", &["random", "maglev"], 2),
+            mode: mode(read, service),
+            algorithm: algorithm(read, service),
             types: Types::new(service, read),
             nodes: Nodes::new(service, read),
             sources: Sources::new(service, read),
@@ -57,29 +92,25 @@ impl Policy {
     }
 }
 
-/// The index of an annotation's word, `None` when there is none; this version acts on the first `known`.
-fn one_of(
-    read: &mut Reader,
-    service: &objects::Service,
-    annotation: &str,
-    words: &[&str],
-    known: usize,
-) -> Option<u8> {
-    let (key, value) = service.metadata.ours(annotation)?;
-    match words.iter().position(|w| *w == value) {
-        Some(index) if index < known => Some(index as u8),
-        // The row has it, for programs to come; none looks at it yet.
-        Some(index) => {
-            let what = format!("annotation {key}: {value:?} is stored; not acted on by this version");
-            read.problem(what, &format!("remove it or set {}, which is what holds meanwhile", words[0]));
-            Some(index as u8)
-        }
-        None => {
-            let what = format!("annotation {key}: {value:?} is unknown");
-            read.problem(what, &format!("use {}; the cluster's own is taken", words.join(" or ")));
-            None
-        }
+fn mode(read: &mut Reader, service: &objects::Service) -> Option<Mode> {
+    let (key, value) = service.metadata.ours("forwarding-mode")?;
+    let mode = Mode::from_word(value);
+    if mode.is_none() {
+        let what = format!("annotation {key}: {value:?} is unknown");
+        read.problem(what, "use snat, dsr or hybrid; the cluster's own is taken");
     }
+    mode
+}
+
+fn algorithm(read: &mut Reader, service: &objects::Service) -> Option<u8> {
+    const WORDS: [&str; 2] = ["random", "maglev"];
+    let (key, value) = service.metadata.ours("lb-algorithm")?;
+    let index = WORDS.iter().position(|w| *w == value);
+    if index.is_none() {
+        let what = format!("annotation {key}: {value:?} is unknown");
+        read.problem(what, &format!("use {}; the cluster's own is taken", WORDS.join(" or ")));
+    }
+    index.map(|index| index as u8)
 }
 
 fn reach(read: &mut Reader, field: &str, policy: Option<&str>) -> Reach {
@@ -106,33 +137,43 @@ fn affinity(read: &mut Reader, service: &objects::Service) -> u32 {
         }
     };
     if let Some((key, value)) = service.metadata.ours("affinity") {
+        let ours = key.starts_with("shunt.io/");
         match value {
             "client-ip" => on = true,
+            "none" if ours => on = false,
+            "" => {}
             // Cilium's words for affinity to a cluster of a mesh, of which there is only this one.
-            "" | "none" | "local" | "remote" => {}
-            other => read.problem(format!("annotation {key}: {other:?} is unknown"), "use client-ip or none"),
+            "none" | "local" | "remote" if !ours => {}
+            other => {
+                let how = if on { "ClientIP" } else { "None" };
+                let todo = format!("use client-ip or none; {how} of spec.sessionAffinity is taken");
+                read.problem(format!("annotation {key}: {other:?} is unknown"), &todo);
+            }
         }
     }
-    if !on {
-        return 0;
-    }
-    let config = spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref());
+    let timeout = affinity_timeout(read, service);
+    if on { timeout } else { 0 }
+}
+
+/// The seconds, also of a service without affinity: what makes no sense shall be told before somebody needs it.
+fn affinity_timeout(read: &mut Reader, service: &objects::Service) -> u32 {
+    let config = service.spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref());
     let mut timeout = AFFINITY_DEFAULT;
     if let Some(seconds) = config.and_then(|c| c.timeout_seconds) {
         let field = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
-        timeout = seconds_of(read, field, &seconds.to_string()).unwrap_or(timeout);
+        timeout = seconds_of(read, field, &seconds.to_string(), timeout);
     }
     if let Some((key, text)) = service.metadata.ours("affinity-timeout") {
-        timeout = seconds_of(read, &format!("annotation {key}"), text).unwrap_or(timeout);
+        timeout = seconds_of(read, &format!("annotation {key}"), text, timeout);
     }
     timeout
 }
 
-fn seconds_of(read: &mut Reader, at: &str, text: &str) -> Option<u32> {
+fn seconds_of(read: &mut Reader, at: &str, text: &str, otherwise: u32) -> u32 {
     let seconds = text.parse().ok().filter(|s| (1..=AFFINITY_MAX).contains(s));
-    if seconds.is_none() {
-        let todo = "correct it; the default of 10800 seconds is taken";
-        read.problem(format!("{at}: {text:?} is not in 1-{AFFINITY_MAX}"), todo);
-    }
-    seconds
+    seconds.unwrap_or_else(|| {
+        let todo = format!("correct it; {otherwise} seconds are taken");
+        read.problem(format!("{at}: {text:?} is not in 1-{AFFINITY_MAX}"), &todo);
+        otherwise
+    })
 }

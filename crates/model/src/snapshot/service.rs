@@ -1,6 +1,6 @@
 //! A Service in compact form.
 
-use super::{Hosts, Policy, Words, port_number, protocol, refused};
+use super::{Hosts, Policy, Words, health_port, parse_address, port_number, protocol, refused};
 use crate::Problem;
 use crate::objects::{self, Kind};
 use crate::store::Family;
@@ -21,7 +21,7 @@ pub struct Spec {
     pub cluster_ips: Box<[IpAddr]>,
     /// External IPs and load balancer IPs, without duplicates; load balancer first.
     pub vips: Box<[Vip]>,
-    /// Ports, each name once.
+    /// Ports, each name once; the health check's is the last.
     pub ports: Box<[PortSpec]>,
     /// Of a pod with host ports, where they answer; `None` for a Service.
     pub hosts: Option<Box<Hosts>>,
@@ -53,6 +53,8 @@ pub struct PortSpec {
     pub node_port: u16,
     /// TCP, UDP or SCTP.
     pub proto: Proto,
+    /// Not one of `spec.ports`: where the service's health check answers at its load balancer's addresses.
+    pub health_check: bool,
 }
 
 impl Spec {
@@ -77,12 +79,13 @@ impl Spec {
         }
         let policy = Policy::new(service, &mut read);
         let health_port = read.health_port(spec, kind);
-        let ports = read.ports(spec, matches!(kind, "NodePort" | "LoadBalancer"), words);
+        let mut ports = read.ports(spec, matches!(kind, "NodePort" | "LoadBalancer"), words);
+        health_port::add(&mut ports, health_port, words);
         Some(Self {
             created: service.metadata.creation_timestamp.as_deref().map(Into::into),
             cluster_ips,
             vips: vips.into(),
-            ports,
+            ports: ports.into(),
             hosts: None,
             policy,
             health_port,
@@ -119,7 +122,7 @@ impl Reader {
     }
 
     fn address(&mut self, field: &str, text: &str) -> Option<IpAddr> {
-        let Ok(addr) = text.parse() else {
+        let Some(addr) = parse_address(text) else {
             self.problem(format!("{field}: {text:?} is no IP address"), "correct it; the others are served");
             return None;
         };
@@ -166,7 +169,7 @@ impl Reader {
         vips
     }
 
-    fn ports(&mut self, spec: &objects::ServiceSpec, node_ports: bool, words: &mut Words) -> Box<[PortSpec]> {
+    fn ports(&mut self, spec: &objects::ServiceSpec, node_ports: bool, words: &mut Words) -> Vec<PortSpec> {
         let fields = spec.ports.as_deref().unwrap_or_default();
         let mut ports = Vec::with_capacity(fields.len());
         let (mut names, mut numbers) = (HashSet::new(), HashSet::new());
@@ -180,7 +183,7 @@ impl Reader {
                 found => ports.extend(found),
             }
         }
-        ports.into()
+        ports
     }
 
     fn port(
@@ -212,7 +215,7 @@ impl Reader {
                 None => self.problem(format!("{at}: nodePort {n} is not in 1-65535"), "correct it"),
             }
         }
-        Some(PortSpec { name: words.get(name), port, node_port, proto })
+        Some(PortSpec { name: words.get(name), port, node_port, proto, health_check: false })
     }
 
     fn duplicate(&mut self, what: String, port: &PortSpec) {

@@ -1,5 +1,6 @@
 //! The ranges that ClusterIPs come from: an address in them that no service has leads nowhere.
 
+use super::parse_net;
 use crate::Problem;
 use crate::objects::{self, Kind};
 use crate::store::Family;
@@ -27,8 +28,8 @@ impl ServiceCidrs {
         let name = &object.metadata.name;
         let (mut nets, mut problems) = (Vec::new(), Vec::new());
         for text in object.spec.cidrs.iter().flatten() {
-            match text.parse::<IpNet>() {
-                Ok(net) if net.prefix_len() > 0 => nets.push(net.trunc()),
+            match parse_net(text) {
+                Some(net) if net.prefix_len() > 0 => nets.push(net.trunc()),
                 _ => {
                     let what = format!("spec.cidrs: {text:?} is no address range");
                     problems.push(Problem::new(Kind::ServiceCidr, name, what, "correct it"));

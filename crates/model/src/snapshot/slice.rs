@@ -1,6 +1,6 @@
 //! An EndpointSlice in compact form: a hundred thousand of its endpoints are kept in a few megabytes.
 
-use super::{Hints, Words, hints, port_number, protocol, refused};
+use super::{Hints, Words, Zone, hints, parse_address, port_number, protocol, refused};
 use crate::Problem;
 use crate::objects::{self, Kind};
 use crate::store::Family;
@@ -56,6 +56,8 @@ pub struct Endpoint {
     pub local: bool,
     /// It has no `nodeName`, as in a slice that somebody wrote by hand.
     pub nodeless: bool,
+    /// The zone that it is in.
+    pub zone: Zone,
 }
 
 // A hundred thousand of these must stay small; names and hints belong elsewhere.
@@ -87,6 +89,29 @@ pub fn service_name(slice: &objects::EndpointSlice) -> Option<String> {
 }
 
 impl Slice {
+    /// Of one endpoint on this node, that serves until it is gone.
+    #[must_use]
+    pub fn of_one(addr: IpAddr, ports: Box<[SlicePort]>, terminating: bool) -> Self {
+        let ready = !terminating;
+        let endpoint = Endpoint {
+            addr,
+            ready,
+            serving: true,
+            terminating,
+            local: true,
+            nodeless: false,
+            zone: Zone::default(),
+        };
+        Self {
+            family: Family::of(addr),
+            ports,
+            endpoints: [endpoint].into(),
+            weight: 0,
+            hints: None,
+            problems: Vec::new(),
+        }
+    }
+
     /// From the API object, as the node `node_name` sees it.
     #[must_use]
     pub fn new(slice: &objects::EndpointSlice, node_name: &str, words: &mut Words) -> Self {
@@ -103,7 +128,7 @@ impl Slice {
         let family = family.unwrap_or(Family::V4);
         let (mut found, mut hints) = (Vec::with_capacity(endpoints.len()), hints::Reader::default());
         for field in endpoints {
-            let Some(endpoint) = read.endpoint(field, family, node_name) else { continue };
+            let Some(endpoint) = read.endpoint(field, family, node_name, words) else { continue };
             if let Some(said) = &field.hints {
                 hints.add(found.len() as u32, said, node_name, words);
             }
@@ -134,13 +159,18 @@ impl Reader {
         self.problems.push(Problem::new(Kind::EndpointSlice, &self.name, what, todo));
     }
 
-    fn endpoint(&mut self, field: &objects::Endpoint, family: Family, node_name: &str) -> Option<Endpoint> {
+    fn endpoint(
+        &mut self,
+        field: &objects::Endpoint,
+        family: Family,
+        node_name: &str,
+        words: &mut Words,
+    ) -> Option<Endpoint> {
         let Some(text) = field.addresses.first() else {
             self.problem("an endpoint has no address".into(), "the others are used");
             return None;
         };
-        let parsed: Option<IpAddr> = text.parse().ok().filter(|a| Family::of(*a) == family);
-        let Some(addr) = parsed else {
+        let Some(addr) = parse_address(text).filter(|a| Family::of(*a) == family) else {
             let what = format!("endpoint address {text:?} is no {} address", family.name());
             self.problem(what, "correct it; the others are used");
             return None;
@@ -150,6 +180,7 @@ impl Reader {
             return None;
         }
         let conditions = field.conditions.unwrap_or_default();
+        let zone = field.zone.as_deref().filter(|name| !name.is_empty());
         Some(Endpoint {
             addr,
             ready: conditions.ready.unwrap_or(true),
@@ -157,6 +188,7 @@ impl Reader {
             terminating: conditions.terminating.unwrap_or(false),
             local: field.node_name.as_deref() == Some(node_name),
             nodeless: field.node_name.as_deref().is_none_or(str::is_empty),
+            zone: zone.map_or_else(Zone::default, |name| words.zone(name)),
         })
     }
 

@@ -1,5 +1,6 @@
 //! Which clients may use a service: `spec.loadBalancerSourceRanges`.
 
+use super::parse_net;
 use super::service::Reader;
 use crate::objects;
 use crate::store::Family;
@@ -25,8 +26,8 @@ impl Sources {
         let (mut ranges, mut given) = (Vec::new(), false);
         for text in field.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
             given = true;
-            match range(text) {
-                Some(range) => ranges.push(range),
+            match parse_net(text) {
+                Some(range) => ranges.push(range.trunc()),
                 None => {
                     let what = format!("spec.loadBalancerSourceRanges: {text:?} is no address range");
                     read.problem(what, "correct it; only the others count");
@@ -59,12 +60,6 @@ impl Sources {
         let silent = || !self.ranges.iter().any(|r| Family::of(r.addr()) == Family::of(addr));
         !self.ranges.is_empty() && silent() || self.ranges.iter().any(|r| r.contains(&addr)) != self.deny
     }
-}
-
-/// A lone address is a range of one.
-fn range(text: &str) -> Option<IpNet> {
-    let net: Option<IpNet> = text.parse().ok();
-    Some(net.or_else(|| text.parse().ok().map(|addr: IpAddr| addr.into()))?.trunc())
 }
 
 fn denies(service: &objects::Service, read: &mut Reader) -> bool {

@@ -136,6 +136,16 @@ impl BackendRow {
         }
     }
 
+    /// The row with a zone; zero is none.
+    #[must_use]
+    pub const fn with_zone(mut self, zone: u16) -> Self {
+        match &mut self {
+            Self::V4(b) => b.zone = zone,
+            Self::V6(b) => b.zone = zone,
+        }
+        self
+    }
+
     /// Its family.
     #[must_use]
     pub const fn family(&self) -> Family {

@@ -120,6 +120,7 @@ impl Cluster {
             Kind::Node => self.model.delete_node(name),
             Kind::Pod => self.model.delete_pod(namespace, name),
             Kind::ServiceCidr => self.model.delete_service_cidr(name),
+            Kind::Namespace => {}
         }
     }
 

@@ -130,7 +130,8 @@ prop_compose! {
                 session_affinity_config: affinity.map(|timeout| SessionAffinityConfig {
                     client_ip: Some(ClientIpConfig { timeout_seconds: Some(timeout) }),
                 }),
-                ..ServiceSpec::default()
+                // Counts for a load balancer of policy Local; the last one's is a port that it may have itself.
+                health_check_node_port: Some(if n == 3 { 82 } else { 31000 + i64::from(n) }),
             },
             status: ServiceStatus { load_balancer: Some(LoadBalancerStatus { ingress }) },
         }

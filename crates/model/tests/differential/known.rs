@@ -1,26 +1,16 @@
-//! Where Shunt differs from kube-proxy: as it means to, or in a way that this test has found and nobody has decided yet.
-//! Nothing else may differ.
+//! Where Shunt differs from kube-proxy, and why it means to. Nothing else may differ: what is found is mended, or decided on
+//! with a reason here.
 
 use crate::cluster::{Mode, pod_cidrs};
 use crate::compare::How;
 use crate::rules::{Fate, Source};
-use crate::seen::{Seen, conditions, external_ips, is_anothers, vips};
+use crate::seen::{Seen, external_ips, is_anothers, vips};
 use ipnet::IpNet;
 use shunt_common::Reason;
 use shunt_model::fate;
-use shunt_model::objects::Service;
-
-/// Whether a difference is to stay.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
-    Meant,
-    /// Take the row away when it is mended, or make it `Meant` with a reason.
-    Open,
-}
 
 /// A difference that is known.
 pub struct Known {
-    pub state: State,
     pub what: &'static str,
     pub why: &'static str,
     holds: fn(&Seen<'_>) -> bool,
@@ -28,13 +18,11 @@ pub struct Known {
 
 pub const TABLE: &[Known] = &[
     Known {
-        state: State::Meant,
         what: "a backend of this node sees the client's address where kube-proxy masquerades",
         why: "DESIGN 4.4: the reply passes here in any case, so the address can be kept",
         holds: |s| matches!(s.case.how, How::Masquerade { kube: true, local: true }),
     },
     Known {
-        state: State::Meant,
         what: "a pod keeps its address to a backend of another node where kube-proxy masquerades",
         why: "DESIGN 4.1: it is translated before a packet exists, and the reply comes to it directly",
         holds: |s| {
@@ -44,7 +32,6 @@ pub const TABLE: &[Known] = &[
         },
     },
     Known {
-        state: State::Meant,
         what: "the node's own connections are not masqueraded, as kube-proxy does",
         why: "they have the node's address in any case; the socket is given one after the translation",
         holds: |s| {
@@ -53,7 +40,6 @@ pub const TABLE: &[Known] = &[
         },
     },
     Known {
-        state: State::Meant,
         what: "a ClusterIP does not answer to the outside unless asked to",
         why: "DESIGN 4, the default of Cilium's users too: `bpf.lbExternalClusterIP`",
         holds: |s| {
@@ -64,7 +50,6 @@ pub const TABLE: &[Known] = &[
         },
     },
     Known {
-        state: State::Meant,
         what: "masqueradeAll: a pod keeps its address to a ClusterIP's backend of another node",
         why: "it makes replies come back through the node; here they need not: the socket is translated, or the pod's own \
               interface, which every reply passes",
@@ -76,7 +61,6 @@ pub const TABLE: &[Known] = &[
         },
     },
     Known {
-        state: State::Meant,
         what: "a pod of another node is somebody outside, also where kube-proxy goes by clusterCIDR",
         why: "such a packet comes by a device; kube-proxy's other modes of detectLocalMode see it as Shunt does",
         holds: |s| {
@@ -92,16 +76,15 @@ pub const TABLE: &[Known] = &[
         },
     },
     Known {
-        state: State::Open,
         what: "a port of a load balancer's address that another proxy serves is refused",
-        why: "services of two proxies may share an address; kube-proxy leaves the other's ports alone",
+        why: "no watch, kube-proxy's neither, shows another proxy's Services, so it is a port that nobody serves: \
+              services of two proxies must not share an address (docs/kube-proxy.md)",
         holds: |s| {
             s.case.shunt == fate::Fate::Reject(Reason::UnknownPort)
                 && s.asked().any(|v| vips(v).any(|a| a == s.to()) && is_anothers(v))
         },
     },
     Known {
-        state: State::Meant,
         what: "a port that no service has is refused at a load balancer's address, which kube-proxy lets pass",
         why: "it would go from router to node and back until its TTL ends",
         holds: |s| {
@@ -111,13 +94,11 @@ pub const TABLE: &[Known] = &[
         },
     },
     Known {
-        state: State::Meant,
         what: "an external or load balancer's address that is the node's, a ClusterIP or a pod's is not served",
         why: "CVE-2020-8554: whoever may write Services could take others' traffic",
         holds: |s| s.services().any(|v| external_ips(v).any(|a| a == s.to())) && s.refused(s.to()),
     },
     Known {
-        state: State::Meant,
         what: "an endpoint on a loopback or link-local address is not used",
         why: "CVE-2021-25737: through any service one could reach the node itself or the cloud's metadata server",
         holds: |s| {
@@ -128,37 +109,12 @@ pub const TABLE: &[Known] = &[
         },
     },
     Known {
-        state: State::Meant,
         what: "source ranges let the node in by its first address, whichever of its addresses it comes from",
         why: "a socket that connects has no address yet, and most have never another",
         holds: |s| {
             let first = s.cluster.primary(s.case.node);
             matches!(s.from(), Source::Node(addr) if !first.contains(&addr))
                 && s.asked().any(|v| v.spec.load_balancer_source_ranges.is_some())
-        },
-    },
-    Known {
-        state: State::Open,
-        what: "an address with leading zeros is no address",
-        why: "kube-proxy reads it as the API server that let it in did: in decimal",
-        holds: |s| {
-            let zeros = |v: &Service| v.spec.external_ips.iter().flatten().any(|a| a.starts_with("203.000."));
-            s.case.shunt == fate::Fate::Pass
-                && s.asked().any(zeros)
-                && s.to().to_string().starts_with("203.0.113.6")
-        },
-    },
-    Known {
-        state: State::Open,
-        what: "an address that a pod which is not ready took over from a terminating one is used",
-        why: "in kube-proxy the pod that does not terminate speaks for the address, whichever slice comes first",
-        holds: |s| {
-            let said = |v, address: &String, wanted: [bool; 2]| {
-                let mut all = s.endpoints(v).filter(|e| e.addresses.contains(address)).map(conditions);
-                all.any(|[ready, _, terminating]| [ready, terminating] == wanted)
-            };
-            let taken = |v, address| said(v, address, [false, false]) && said(v, address, [false, true]);
-            s.asked().any(|v| s.endpoints(v).flat_map(|e| &e.addresses).any(|a| taken(v, a)))
         },
     },
 ];

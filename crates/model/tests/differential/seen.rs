@@ -71,12 +71,6 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// Ready, serving, terminating.
-pub fn conditions(endpoint: &Endpoint) -> [bool; 3] {
-    let said = endpoint.conditions.unwrap_or_default();
-    [said.ready.unwrap_or(true), said.serving.unwrap_or(true), said.terminating.unwrap_or(false)]
-}
-
 pub fn external_ips(service: &Service) -> impl Iterator<Item = IpAddr> {
     service.spec.external_ips.iter().flatten().filter_map(|a| sloppy(a))
 }

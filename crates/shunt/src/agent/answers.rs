@@ -1,15 +1,19 @@
 //! What the agent says of itself.
 
-use super::Agent;
-use crate::server::api::{Attached, Counts, Failure, Source, Status, Sync};
-use shunt_model::NodeCondition;
+use super::opt_out::OptOut;
+use super::{Agent, direct};
+use crate::server::api::{Accelerated, Attached, Counts, Failure, Source, Status, Sync};
+use shunt_datapath::Xdp;
+use shunt_model::{NodeCondition, Problem};
 use std::collections::BTreeMap;
 
 /// Keys whose values `status` shows.
-const SHOWN: [&str; 9] = [
+const SHOWN: [&str; 11] = [
     "kubeProxyReplacement",
     "socketLB.enabled",
+    "socketLB.hostNamespaceOnly",
     "loadBalancer.mode",
+    "loadBalancer.dsrDispatch",
     "loadBalancer.algorithm",
     "loadBalancer.acceleration",
     "nodePort.enabled",
@@ -25,9 +29,11 @@ impl Agent {
         if let Err(error) = &attachments {
             errors.push(Failure { module: "datapath".into(), message: error.to_string() });
         }
-        let mut problems = self.model.problems();
-        problems.extend(self.source_problems.values().flatten().cloned());
+        let mut problems = self.problems();
         problems.extend(self.health_ports.problems());
+        problems.extend(self.xdp_problems());
+        let opt_out = self.opt_out.as_ref();
+        let degraded = self.sockets.degraded().into_iter();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -41,6 +47,7 @@ impl Agent {
             sync: self.sync_state(),
             counts: self.counts(),
             devices: self.classified.devices.values().cloned().collect(),
+            acceleration: self.acceleration(),
             pod_interfaces: self.classified.pods.values().cloned().collect(),
             node_port_addresses: self.model.node_port_addresses().to_vec(),
             attachments: attachments
@@ -56,9 +63,41 @@ impl Agent {
             bpf_root: self.config.path("bpfRoot").unwrap_or_default(),
             settings: self.settings(),
             problems,
-            degraded: self.sockets.degraded().into_iter().collect(),
+            opt_out: opt_out.map(OptOut::status),
+            degraded: degraded
+                .chain(opt_out.into_iter().flat_map(OptOut::degraded))
+                .chain(self.direct().degraded)
+                .collect(),
             errors,
         }
+    }
+
+    /// What is wrong with objects now; health checks know of theirs.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.model.problems();
+        problems.extend(self.source_problems.values().flatten().cloned());
+        problems.extend(self.opt_out.iter().flat_map(OptOut::problems));
+        problems
+    }
+
+    /// How direct server return fares, when anybody asks for it.
+    fn direct(&self) -> direct::Findings {
+        direct::look(&self.config, &self.classified, self.model.asks_for_dsr())
+    }
+
+    /// What each device's packets meet before tc, with why.
+    fn acceleration(&self) -> Vec<Accelerated> {
+        let devices = self.classified.devices.iter();
+        let answer = devices.filter_map(|(index, device)| {
+            let (runs, why) = match self.datapath.xdp(*index) {
+                Xdp::Off => return None,
+                Xdp::Native => ("native", None),
+                Xdp::Generic => ("generic", None),
+                Xdp::Tc(why) | Xdp::NoDriver(why) => ("tc", Some(why)),
+            };
+            Some(Accelerated { device: device.name.clone(), runs: runs.into(), why })
+        });
+        answer.collect()
     }
 
     fn sync_state(&self) -> Sync {
@@ -122,7 +161,8 @@ impl Agent {
         if let Some(error) = &self.flows.error {
             add("datapath", error.clone());
         }
-        if let Some(error) = &self.sockets.error {
+        let opt_out = self.opt_out.as_ref().and_then(|o| o.error.as_ref());
+        for error in self.sockets.error.iter().chain(opt_out) {
             add("sockets", error.clone());
         }
         errors
@@ -134,10 +174,11 @@ impl Agent {
         self.metrics.services.set(number(counts.services));
         self.metrics.frontends.set(number(counts.frontends));
         self.metrics.backends.set(number(counts.backends));
-        let sources: usize = self.source_problems.values().map(Vec::len).sum();
-        let ports = self.health_ports.problems().len();
-        self.metrics.problems.set(number(self.model.problems().len() + sources + ports));
+        let problems = self.problems().len() + self.health_ports.problems().len();
+        self.metrics.problems.set(number(problems));
         self.programming.gauges(self.model.changes(), &self.families(), &self.metrics.kube_proxy);
+        let no_local = self.model.no_local_endpoints();
+        self.metrics.kube_proxy.set_no_local_endpoints(no_local, &self.families());
         self.metrics.watches_down.set(number(self.down.len()));
     }
 }

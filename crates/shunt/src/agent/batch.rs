@@ -3,7 +3,8 @@
 use super::{Agent, Events};
 use crate::sources::{Event, Object};
 use shunt_model::objects::{Kind, Node};
-use shunt_model::{Model, NodeCondition};
+use shunt_model::snapshot::parse_address;
+use shunt_model::{Model, NodeCondition, Problem};
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -15,7 +16,8 @@ const QUIET: Duration = Duration::from_millis(2);
 const LONGEST: Duration = Duration::from_millis(100);
 
 impl Agent {
-    /// Takes an event and those that follow it closely, then writes what they ask for.
+    /// Takes an event and those that follow it closely, then writes what they ask for, or lets it wait for
+    /// `minSyncPeriod`.
     pub(super) async fn take_batch(&mut self, first: Event, events: &mut Events) {
         let begun = tokio::time::Instant::now();
         self.take(first);
@@ -30,10 +32,17 @@ impl Agent {
                 break;
             }
         }
-        self.sync();
+        // Before the rest, which may be a lot or put off: a pod's containers are about to start.
+        self.opt_outs_changed();
+        if !self.progress.put_off(Instant::now()) {
+            self.sync();
+        }
     }
 
     fn take(&mut self, event: Event) {
+        if self.opt_out.as_mut().is_some_and(|opt_out| opt_out.note(&event)) {
+            return;
+        }
         match event {
             Event::ListBegins(kind) => self.model.begin_replace(kind),
             Event::ListEnds(kind) => {
@@ -55,6 +64,8 @@ impl Agent {
             Event::Apply(Object::Node(node)) => self.apply_node(&node),
             Event::Apply(Object::Pod(pod)) => self.model.apply_pod(&pod),
             Event::Apply(Object::ServiceCidr(object)) => self.model.apply_service_cidr(&object),
+            // Only who opts out asks about them.
+            Event::Apply(Object::Namespace(_)) | Event::Delete(Kind::Namespace, ..) => {}
             Event::Seen(kind, namespace, name) => self.model.seen(kind, &namespace, &name),
             Event::Delete(Kind::Service, namespace, name) => self.model.delete_service(&namespace, &name),
             Event::Delete(Kind::EndpointSlice, namespace, name) => self.model.delete_slice(&namespace, &name),
@@ -66,6 +77,7 @@ impl Agent {
             }
             Event::Problems { about, problems } => self.source_problems(about, problems),
             Event::Connection(kind, state) => self.connection(kind, state),
+            Event::Forbidden(kind, error) => self.connection(kind, Err(error)),
         }
         self.progress.queued.get_or_insert_with(Instant::now);
         self.programming.queued();
@@ -75,7 +87,7 @@ impl Agent {
         if node.metadata.name == self.config.node_name {
             let addresses = node.status.addresses.iter().flatten();
             let internal = addresses.filter(|a| a.type_ == "InternalIP");
-            self.set_node_ips(internal.filter_map(|a| a.address.parse().ok()).collect());
+            self.set_node_ips(internal.filter_map(|a| parse_address(&a.address)).collect());
         }
         self.model.apply_node(node);
     }
@@ -95,12 +107,8 @@ impl Agent {
         }
     }
 
-    fn source_problems(&mut self, about: String, problems: Vec<shunt_model::Problem>) {
-        for problem in &problems {
-            if self.logged.insert(problem.clone()) {
-                tracing::warn!(object = %problem.object, todo = %problem.todo, "{}", problem.what);
-            }
-        }
+    fn source_problems(&mut self, about: String, problems: Vec<Problem>) {
+        self.tell(&problems);
         if problems.is_empty() {
             self.source_problems.remove(&about);
         } else {
@@ -127,15 +135,19 @@ impl Agent {
 
     /// Logs problems that are new and forgets those that are over.
     pub(super) fn log_problems(&mut self) {
-        let mut now = self.model.problems();
-        for problem in &now {
+        let now = self.problems();
+        self.tell(&now);
+        let now: HashSet<_> = now.into_iter().collect();
+        self.logged.retain(|problem| now.contains(problem));
+    }
+
+    /// Logs those problems that are new.
+    pub(super) fn tell(&mut self, problems: &[Problem]) {
+        for problem in problems {
             if self.logged.insert(problem.clone()) {
                 tracing::warn!(object = %problem.object, todo = %problem.todo, "{}", problem.what);
             }
         }
-        now.extend(self.source_problems.values().flatten().cloned());
-        let now: HashSet<_> = now.into_iter().collect();
-        self.logged.retain(|problem| now.contains(problem));
     }
 }
 

@@ -175,7 +175,7 @@ mod tests {
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(axum::serve(listener, axum::Router::new().fallback(take)).into_future());
         let access = crate::sources::kube::Access::Host(url, 0);
-        (crate::sources::kube::connect(&access).await.unwrap(), receiver)
+        (crate::sources::kube::connect(&access, &Default::default()).await.unwrap(), receiver)
     }
 
     #[tokio::test]

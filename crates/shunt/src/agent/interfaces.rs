@@ -2,7 +2,8 @@
 
 use super::{Agent, never};
 use crate::devices::classify;
-use shunt_datapath::{Error, Interface, Role};
+use shunt_datapath::{Acceleration, Error, Interface, Role, Xdp};
+use shunt_model::Problem;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -52,10 +53,8 @@ impl Agent {
         let addresses = if asked.only_primary() {
             primary
         } else {
-            let mut all = handled(&self.classified.addresses);
             let primary = primary.unwrap_or_else(|| first_of_each(&self.node_ips));
-            all.retain(|addr| asked.contains(*addr) || (asked.primary && primary.contains(addr)));
-            Some(all)
+            Some(asked.select(&handled(&self.classified.addresses), &primary))
         };
         let localhost = asked.localhost;
         self.model.set_node_port_addresses(addresses);
@@ -134,6 +133,12 @@ impl Agent {
             Ok(()) => {
                 self.interfaces.failed.remove(&ifindex);
                 let what = word(role);
+                match self.datapath.xdp(ifindex) {
+                    Xdp::Tc(why) => tracing::warn!(interface = name, why, "not accelerated: served by tc"),
+                    Xdp::NoDriver(why) if !had => tracing::info!(interface = name, why, "served by tc"),
+                    Xdp::Native | Xdp::Generic if !had => tracing::info!(interface = name, "runs XDP"),
+                    _ => {}
+                }
                 if had {
                     tracing::info!(interface = name, "addresses of a {what} changed");
                 } else {
@@ -154,6 +159,25 @@ impl Agent {
                 self.interfaces.retry_at = Instant::now() + RETRY;
             }
         }
+    }
+
+    /// With `native`, the devices that came later and cannot run XDP.
+    pub(super) fn xdp_problems(&self) -> Vec<Problem> {
+        if self.config.acceleration() != Acceleration::Native {
+            return Vec::new();
+        }
+        let attached = self.interfaces.attached.iter();
+        let refused = attached.filter_map(|(index, (name, _))| match self.datapath.xdp(*index) {
+            Xdp::Tc(why) => Some((name, why)),
+            _ => None,
+        });
+        refused
+            .map(|(name, why)| Problem {
+                object: format!("Device {name}"),
+                what: format!("loadBalancer.acceleration is native, and it is served by tc: {why}"),
+                todo: "take it off `devices`, or set loadBalancer.acceleration to best-effort".into(),
+            })
+            .collect()
     }
 
     fn detach(&mut self, ifindex: u32) {

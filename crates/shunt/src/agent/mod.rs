@@ -3,11 +3,13 @@
 mod answers;
 mod batch;
 mod departed;
+mod direct;
 mod flows;
 mod health;
 mod interfaces;
 mod mounts;
 mod oom;
+mod opt_out;
 mod programming;
 pub(crate) mod reserved_ports;
 mod sockets;
@@ -21,6 +23,7 @@ use crate::server::{Condition, Metrics, Query};
 use crate::sources::Event;
 use flows::Flows;
 use interfaces::Interfaces;
+use opt_out::OptOut;
 use programming::Programming;
 use shunt_datapath::{Datapath, KernelStore};
 use shunt_model::objects::Kind;
@@ -34,9 +37,6 @@ use sync::Progress;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{interval_at, sleep_until};
 
-/// How often what we remember is compared with what the maps and interfaces really have.
-const VERIFY: Duration = Duration::from_secs(300);
-
 /// The loop's state.
 pub(crate) struct Agent {
     config: Config,
@@ -47,6 +47,8 @@ pub(crate) struct Agent {
     store: KernelStore,
     flows: Flows,
     sockets: Sockets,
+    /// `None` where `socketLB.optOutLabel` names no label.
+    opt_out: Option<OptOut>,
     interfaces: Interfaces,
     net: NetState,
     patterns: Patterns,
@@ -82,13 +84,14 @@ pub async fn run(config: Config) -> Result<(), String> {
     let metrics = Arc::new(Metrics::default());
     oom::adjust(config.oom_score_adj());
     let (condition, seen) = watch::channel(health::first(&config));
-    let (mut events, client) = startup::source(&config).await?;
+    let (mut events, client) = startup::source(&config, &metrics.rest_client).await?;
     // The socket before the datapath: it tells when another agent is at work already. Nothing awaits in between, so that
     // no server or source can say a word before a refusal, which is then the only one.
     crate::server::start(&config, metrics.clone(), seen, query_sender)?;
-    let (mut agent, mut ended) = startup::start(config, net, metrics, condition, client)?;
+    let (mut agent, mut ended, mut cgroups) = startup::start(config, net, metrics, condition, client)?;
     agent.apply_interfaces();
-    let mut verify = interval_at(tokio::time::Instant::now() + VERIFY, VERIFY);
+    let resync = agent.config.resync_period();
+    let mut verify = interval_at(tokio::time::Instant::now() + resync, resync);
     let mut beat = interval_at(tokio::time::Instant::now(), health::BEAT);
     loop {
         tokio::select! {
@@ -100,6 +103,8 @@ pub async fn run(config: Config) -> Result<(), String> {
             () = sleep_until(agent.flows.next.into()) => agent.flows.step(&agent.metrics),
             () = sleep_until(agent.sockets.next().into()) => agent.end_departed(),
             Some(repair) = ended.recv() => agent.sockets_ended(repair),
+            Some(()) = cgroups.recv() => agent.place_opt_outs(false),
+            () = sleep_until(agent.next_opt_out().into()) => agent.place_opt_outs(true),
             () = sleep_until(agent.interfaces.retry_at.into()) => agent.apply_interfaces(),
             _ = verify.tick() => agent.verify(),
             _ = beat.tick() => {}

@@ -2,14 +2,16 @@
 
 use super::flows::Flows;
 use super::interfaces::Interfaces;
+use super::opt_out::OptOut;
 use super::programming::Programming;
 use super::reserved_ports::ReservedPorts;
 use super::sockets::Sockets;
 use super::sync::Progress;
-use super::{Agent, Events};
+use super::{Agent, Events, direct};
 use crate::config::{Config, kube_proxy::Note};
 use crate::devices::{Classified, NetState, Patterns, classify};
 use crate::server::health_ports::HealthPorts;
+use crate::server::rest_client_metrics::RestClient;
 use crate::server::{Condition, Metrics};
 use crate::sources::{kube, manifests};
 use shunt_datapath::{Datapath, Repair, Settings};
@@ -59,19 +61,21 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
 
 /// Brings the datapath up and the model to what the maps hold.
 ///
-/// Answers also where the passes over sockets tell of their end.
+/// Answers also where the passes over sockets tell of their end, and where a word comes when pods' cgroups come or go.
 pub(super) fn start(
     config: Config,
     net: NetState,
     metrics: Arc<Metrics>,
     condition: watch::Sender<Condition>,
     client: Option<::kube::Client>,
-) -> Result<(Agent, mpsc::Receiver<Repair>), String> {
+) -> Result<(Agent, mpsc::Receiver<Repair>, mpsc::Receiver<()>), String> {
     let started = Instant::now();
     let patterns = Patterns::new(config.resolved.list("devices"));
     let node_ips: Vec<IpAddr> = config.node_address().into_iter().collect();
     let classified = classify(&net, &patterns, &node_ips);
     let (datapath, settings) = datapath(&config, &classified)?;
+    let devices: Vec<u32> = classified.devices.keys().copied().collect();
+    datapath.require_xdp(&devices).map_err(|e| e.to_string())?;
     let failed = |e: shunt_datapath::Error| e.to_string();
     let mut store = datapath.store().map_err(failed)?;
     let mut model = Model::new(config.model_options(), store.capacity());
@@ -89,6 +93,8 @@ pub(super) fn start(
     let clashes = super::health::tell_clashes(client, &config.node_name);
     let health_ports = HealthPorts::new(condition.subscribe(), clashes);
     let (sockets, ended) = Sockets::new(datapath.sockets().map_err(failed)?, config.ended_sockets());
+    let (hint, cgroups) = mpsc::channel(1);
+    let opt_out = OptOut::new(&config, &datapath, hint)?;
     let mut agent = Agent {
         source: source_name(&config),
         started,
@@ -96,12 +102,13 @@ pub(super) fn start(
         store,
         flows,
         sockets,
+        opt_out,
         interfaces: Interfaces::default(),
         net,
         patterns,
         classified,
         node_ips,
-        progress: Progress::default(),
+        progress: Progress::new(config.min_sync_period()),
         programming: Programming::default(),
         condition,
         health_ports,
@@ -115,7 +122,7 @@ pub(super) fn start(
     };
     agent.update_addresses();
     protect_node_ports(&agent.config);
-    Ok((agent, ended))
+    Ok((agent, ended, cgroups))
 }
 
 /// Without it NodePorts work, but now and then a socket of the node is given one as its source port.
@@ -145,6 +152,10 @@ pub(super) fn datapath(config: &Config, classified: &Classified) -> Result<(Data
             IpAddr::V6(addr) => settings.node6 = Some(*addr),
         }
     }
+    // What services will ask for is not known yet, so a node that could not carry it falls back for all.
+    let found = direct::look(config, classified, true);
+    settings.features |= direct::features(&found);
+    direct::tell(config, &found);
     let datapath = Datapath::start(&settings).map_err(|e| e.to_string())?;
     Ok((datapath, settings))
 }
@@ -174,17 +185,22 @@ fn access(config: &Config) -> kube::Access {
 }
 
 /// Starts the source that the configuration names.
-pub(super) async fn source(config: &Config) -> Result<(Events, Option<::kube::Client>), String> {
+pub(super) async fn source(
+    config: &Config,
+    metrics: &RestClient,
+) -> Result<(Events, Option<::kube::Client>), String> {
     let (sender, events) = mpsc::channel(QUEUE);
     if let Some(dir) = config.path("manifests") {
         tokio::spawn(async move { manifests::watch(&dir, sender).await });
         return Ok((events, None));
     }
-    let client = kube::connect(&access(config)).await?;
+    let client = kube::connect(&access(config), metrics).await?;
+    let label = config.resolved.text("socketLB.optOutLabel");
     let wanted = kube::Wanted {
         node: config.node_name.clone(),
         proxy: config.resolved.text("k8s.serviceProxyName").into(),
-        pods: config.resolved.bool("hostPort.enabled"),
+        pods: config.resolved.bool("hostPort.enabled") || !label.is_empty(),
+        namespaces: label.into(),
     };
     let watching = client.clone();
     tokio::spawn(async move { kube::watch(watching, &wanted, sender).await });

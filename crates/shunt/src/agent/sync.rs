@@ -26,6 +26,12 @@ pub(super) struct Progress {
     pub(super) unmended: Vec<String>,
     /// A full list has been taken in since memory was last given back.
     pub(super) listed: bool,
+    /// `minSyncPeriod`.
+    pause: Duration,
+    /// When changes were last written.
+    written_at: Option<Instant>,
+    /// When a batch is due that came too soon after that.
+    batch_at: Option<Instant>,
     removals_at: Option<Instant>,
     retry_at: Option<Instant>,
     retries: u32,
@@ -46,6 +52,17 @@ impl Failed {
 }
 
 impl Progress {
+    /// Nothing done yet; `pause` is the least time between two writes of changes.
+    pub(super) fn new(pause: Duration) -> Self {
+        Self { pause, ..Self::default() }
+    }
+
+    /// Whether a batch that has come must wait, since changes have just been written. It is due in time then.
+    pub(super) fn put_off(&mut self, now: Instant) -> bool {
+        self.batch_at = self.written_at.map(|at| at + self.pause).filter(|at| *at > now);
+        self.batch_at.is_some()
+    }
+
     /// What could not be written, a line for each object.
     pub(super) fn failures(&self) -> impl Iterator<Item = String> {
         self.failed.iter().map(|(object, failed)| format!("{object}: {}", failed.error))
@@ -53,12 +70,17 @@ impl Progress {
 
     /// When the next sync is due without an event.
     pub(super) fn next(&self) -> Instant {
-        [self.removals_at, self.retry_at].into_iter().flatten().min().unwrap_or_else(never)
+        [self.batch_at, self.removals_at, self.retry_at].into_iter().flatten().min().unwrap_or_else(never)
     }
 
     fn finish(&mut self, report: &Report) {
         let now = Instant::now();
-        self.removals_at = (report.removals_due > 0).then(|| now + REMOVALS);
+        self.batch_at = None;
+        if report.ops > 0 || !report.failed.is_empty() {
+            self.written_at = Some(now);
+        }
+        // They are written together with whatever has come by then.
+        self.removals_at = (report.removals_due > 0).then(|| now + REMOVALS.max(self.pause));
         // No retry is set for later: all that had failed was tried.
         if self.retry_at.is_none() {
             self.failed.clear();
@@ -145,11 +167,7 @@ impl Agent {
             let more = report.failed.len() - 1;
             tracing::error!(object = %first.object, more, "not written, will be tried again: {}", first.error);
         }
-        for problem in &report.problems {
-            if self.logged.insert(problem.clone()) {
-                tracing::warn!(object = %problem.object, todo = %problem.todo, "{}", problem.what);
-            }
-        }
+        self.tell(&report.problems);
     }
 
     /// Compares maps and interfaces with what we remember and mends what others changed.
@@ -157,6 +175,7 @@ impl Agent {
         self.log_problems();
         let unchecked = self.check_interfaces();
         self.apply_interfaces();
+        self.verify_opt_outs();
         let (mended, failed) = match self.store.dump() {
             Ok(actual) => mend(&mut self.store, &self.model.verify(&actual)),
             Err(error) => (0, Some(format!("cannot compare the maps: {error}"))),
@@ -201,6 +220,26 @@ mod tests {
         progress.retry_at = None;
         progress.finish(&report(0, 0));
         assert!(progress.failed.is_empty() && progress.queued.is_none());
+    }
+
+    #[test]
+    fn changes_are_written_at_once_after_a_pause_and_else_when_the_least_period_is_over() {
+        let mut progress = Progress::new(Duration::from_secs(5));
+        assert!(!progress.put_off(Instant::now()), "the first");
+        progress.finish(&Report { removals_due: 1, ..Report::default() });
+        assert!(!progress.put_off(Instant::now()), "nothing was written");
+        let begun = Instant::now();
+        progress.finish(&Report { ops: 1, removals_due: 1, ..Report::default() });
+        assert!(
+            progress.next() >= begun + Duration::from_secs(5),
+            "removals would write what comes meanwhile"
+        );
+        assert!(progress.put_off(begun + Duration::from_secs(3)));
+        let due = progress.next();
+        assert!(due >= begun + Duration::from_secs(5) && due < begun + Duration::from_secs(6));
+        assert!(!progress.put_off(due));
+        progress.finish(&Report::default());
+        assert!(progress.next() > due + Duration::from_secs(60), "nothing is left to do");
     }
 
     #[test]

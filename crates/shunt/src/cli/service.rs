@@ -1,7 +1,7 @@
-//! `shunt service list`.
+//! `shunt service list` and `shunt service get`.
 
 use super::output::Output;
-use super::{Common, Done, client};
+use super::{Common, Done, Failure, client};
 use shunt_model::{BackendView, FrontendView, ServiceView, Status};
 use std::net::IpAddr;
 
@@ -10,12 +10,38 @@ use std::net::IpAddr;
 pub(super) enum Command {
     /// List every frontend with its backends
     List(Output),
+    /// Show the frontends of one id, as `service list` has it in its first column
+    Get {
+        /// The id of a service's port
+        #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+        id: u32,
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
+const HEADINGS: [&str; 4] = ["ID", "Frontend", "Service Type", "Backend"];
+
 pub(super) fn run(command: &Command, common: &Common) -> Done {
-    let Command::List(output) = command;
     let services: Vec<ServiceView> = client::get(common, "/v1/services")?;
-    output.print(&services, || (vec!["ID", "Frontend", "Service Type", "Backend"], rows(&services)))
+    match command {
+        Command::List(output) => output.print(&services, || (HEADINGS.to_vec(), rows(&services))),
+        Command::Get { id, output } => {
+            let found = by_id(services, *id).ok_or_else(|| {
+                Failure::Problem(format!("no service has the id {id}; `shunt service list` shows them"))
+            })?;
+            output.print(&found, || (HEADINGS.to_vec(), rows(std::slice::from_ref(&found))))
+        }
+    }
+}
+
+/// The service that has an id, with the frontends of that alone.
+fn by_id(services: Vec<ServiceView>, id: u32) -> Option<ServiceView> {
+    let of_id = |mut service: ServiceView| {
+        service.frontends.retain(|f| f.id == id);
+        (!service.frontends.is_empty()).then_some(service)
+    };
+    services.into_iter().find_map(of_id)
 }
 
 fn rows(services: &[ServiceView]) -> Vec<Vec<String>> {
@@ -64,9 +90,8 @@ mod tests {
         BackendView { id: 1, address, port: 53, protocol: "UDP".into(), state: state.into(), local: false }
     }
 
-    #[test]
-    fn each_backend_has_a_line_and_ipv6_has_brackets() {
-        let frontend = |id, address: &str, kind: &str, backends| FrontendView {
+    fn frontend(id: u32, address: &str, kind: &str, backends: Vec<BackendView>) -> FrontendView {
+        FrontendView {
             id,
             address: address.parse().unwrap(),
             port: 53,
@@ -76,17 +101,36 @@ mod tests {
             status: Status::Done,
             external: backends,
             internal: None,
-        };
-        let two = vec![backend("10.244.1.42", "active"), backend("10.244.0.17", "terminating")];
-        let service = ServiceView {
-            namespace: "kube-system".into(),
-            name: "dns".into(),
-            frontends: vec![
-                frontend(2, "fd00::a", "NodePort", vec![]),
-                frontend(1, "10.96.0.10", "ClusterIP", two),
+        }
+    }
+
+    fn service(name: &str, frontends: Vec<FrontendView>) -> ServiceView {
+        ServiceView { namespace: "kube-system".into(), name: name.into(), frontends, problems: Vec::new() }
+    }
+
+    #[test]
+    fn an_id_is_shown_with_its_frontends_and_without_those_of_the_services_other_ports() {
+        let dns = service(
+            "dns",
+            vec![
+                frontend(2, "10.96.0.10", "ClusterIP", vec![]),
+                frontend(3, "10.96.0.10", "ClusterIP", vec![]),
+                frontend(3, "192.0.2.1", "NodePort", vec![]),
             ],
-            problems: Vec::new(),
-        };
+        );
+        let all = vec![service("web", vec![frontend(1, "10.96.0.1", "ClusterIP", vec![])]), dns.clone()];
+        let found = by_id(all.clone(), 3).unwrap();
+        assert_eq!((found.name.as_str(), &found.frontends[..]), ("dns", &dns.frontends[1..]));
+        assert_eq!(by_id(all, 9), None);
+    }
+
+    #[test]
+    fn each_backend_has_a_line_and_ipv6_has_brackets() {
+        let two = vec![backend("10.244.1.42", "active"), backend("10.244.0.17", "terminating")];
+        let service = service(
+            "dns",
+            vec![frontend(2, "fd00::a", "NodePort", vec![]), frontend(1, "10.96.0.10", "ClusterIP", two)],
+        );
         assert_eq!(
             columns(&rows(&[service])),
             "1   10.96.0.10:53/UDP   ClusterIP   1 => 10.244.1.42:53/UDP (active)\n\

@@ -108,9 +108,21 @@ fn text(status: &Status) -> String {
         ("Attach Mode:".into(), attach_mode(status)),
         ("Problems:".into(), status.problems.len().to_string()),
     ];
+    if !status.acceleration.is_empty() {
+        lines.push(("XDP Acceleration:".into(), acceleration(status)));
+    }
     lines.extend(status.degraded.iter().map(|what| ("Degraded:".into(), what.clone())));
     lines.extend(status.errors.iter().map(|e| (format!("Error in {}:", e.module), e.message.clone())));
     pairs(&lines, 25)
+}
+
+/// `eth0 native, eth1 tc (its driver takes no XDP program)`.
+fn acceleration(status: &Status) -> String {
+    let each = status.acceleration.iter().map(|a| match &a.why {
+        Some(why) => format!("{} {} ({why})", a.device, a.runs),
+        None => format!("{} {}", a.device, a.runs),
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 fn pairs(lines: &[(String, String)], width: usize) -> String {
@@ -139,8 +151,18 @@ fn sync(status: &Status) -> String {
     }
 }
 
+/// A dispatch, in the words of Cilium's status.
+fn dispatch(name: &str) -> &str {
+    match name {
+        "opt" => "IP Option/Extension",
+        "ipip" => "IPIP",
+        other => other,
+    }
+}
+
 fn attach_mode(status: &Status) -> String {
-    let on_interfaces = status.attachments.iter().filter(|a| !a.interface.is_empty());
+    let on_interfaces =
+        status.attachments.iter().filter(|a| !a.interface.is_empty() && !a.mode.starts_with("xdp"));
     let mut modes: Vec<&str> = on_interfaces.map(|a| a.mode.as_str()).collect();
     modes.sort_unstable();
     modes.dedup();
@@ -158,13 +180,19 @@ fn details(status: &Status, maps: &[MapUse]) -> String {
     let lines = [
         ("  Status:", title(&status.settings, "kubeProxyReplacement").to_owned()),
         ("  Socket LB:", enabled("socketLB.enabled").into()),
-        ("  Socket LB Coverage:", "Full".into()),
+        ("  Socket LB Coverage:", coverage(status)),
+        ("  Socket LB Opt-Out:", opt_out(status)),
         ("  Devices:", devices.join(", ")),
         ("  Pod interfaces:", status.pod_interfaces.join(", ")),
         ("  NodePort Addresses:", addresses.join(", ")),
         ("  Mode:", get("loadBalancer.mode").to_uppercase()),
+        ("    DSR Dispatch Mode:", dispatch(get("loadBalancer.dsrDispatch")).into()),
         ("  Backend Selection:", capital(get("loadBalancer.algorithm"))),
-        ("  XDP Acceleration:", capital(get("loadBalancer.acceleration"))),
+        ("  XDP Acceleration:", {
+            let setting = capital(get("loadBalancer.acceleration"));
+            let devices = acceleration(status);
+            if devices.is_empty() { setting } else { format!("{setting}   [{devices}]") }
+        }),
     ];
     text += &pairs(&lines.map(|(name, value)| (name.into(), value)), 26);
     text += "  Services:\n";
@@ -187,6 +215,22 @@ fn details(status: &Status, maps: &[MapUse]) -> String {
         _ = writeln!(text, "  {problem}");
     }
     text + &maps_text(maps)
+}
+
+/// Cilium's words.
+fn coverage(status: &Status) -> String {
+    let host_only = status.settings.get("socketLB.hostNamespaceOnly").is_some_and(|v| v == "true");
+    if host_only { "Hostns-only" } else { "Full" }.into()
+}
+
+/// How many pods have left the socket path, and which cannot.
+fn opt_out(status: &Status) -> String {
+    let Some(opt_out) = &status.opt_out else { return "Disabled".into() };
+    let mut text = format!("{} pods   (label {})", opt_out.pods.len(), opt_out.label);
+    if !opt_out.missing.is_empty() {
+        _ = write!(text, "; no cgroup found of {}", opt_out.missing.join(", "));
+    }
+    text
 }
 
 fn maps_text(maps: &[MapUse]) -> String {

@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn every_wrong_value_of_a_file_is_told_at_once() {
-        let all = errors("loadBalancer:\n  mode: dsr\nipv6: {enabled: perhaps}\n");
+        let all = errors("loadBalancer:\n  mode: annotation\nipv6: {enabled: perhaps}\n");
         assert_eq!(all.len(), 2, "{all:?}");
         assert!(all.iter().any(|e| e.contains("shunt.yaml:2: loadBalancer.mode") && e.contains("snat")));
         assert!(all.iter().any(|e| e.contains("shunt.yaml:3: ipv6.enabled") && e.contains("true or false")));

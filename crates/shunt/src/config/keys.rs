@@ -17,6 +17,8 @@ pub enum Kind {
     Address,
     /// A whole number from -1000 to 1000; empty for none.
     Score,
+    /// The key of a label, `example.com/name`; empty for none.
+    Label,
     /// A time such as `90s`, `2h13m20s`.
     Duration,
     /// One of the first words; one of the second is a word that users know and this version does not do yet.
@@ -70,6 +72,7 @@ impl Key {
             Kind::Socket => "an address and port, such as 0.0.0.0:10256, or nothing".into(),
             Kind::Address => "an IP address, or nothing".into(),
             Kind::Score => "a number from -1000 to 1000, or nothing".into(),
+            Kind::Label => "the key of a label, such as shunt.io/socket-lb, or nothing".into(),
             Kind::Duration => "a time, such as 90s or 2h30m".into(),
             Kind::OneOf(words, _) => words.join(", "),
             Kind::Seed => "twelve bytes in base64 (head -c12 /dev/urandom | base64 -w0)".into(),
@@ -149,16 +152,16 @@ pub const KEYS: &[Key] = &[
     key("nodePort.enableHealthCheck", Kind::Bool, "true", "Answer on the healthCheckNodePort of services."),
     key(
         "nodePort.enableHealthCheckLoadBalancerIP",
-        Kind::OneOf(&["false"], &["true"]),
-        "false",
-        "Answer health checks also on load balancer addresses.",
+        Kind::Bool,
+        "true",
+        "Answer health checks also on load balancer addresses, whatever the source ranges say.",
     ),
     key("externalIPs.enabled", Kind::Bool, "true", "Serve spec.externalIPs."),
     key(
         "loadBalancer.mode",
-        Kind::OneOf(&["snat"], &["dsr", "hybrid", "annotation"]),
+        Kind::OneOf(&["snat", "dsr", "hybrid"], &["annotation"]),
         "snat",
-        "How remote backends are reached.",
+        "How remote backends are reached: from the node's address (snat), or so that they answer the client themselves (dsr); hybrid: dsr for TCP, snat for UDP. A Service may say otherwise (shunt.io/forwarding-mode).",
     ),
     key(
         "loadBalancer.algorithm",
@@ -183,15 +186,15 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "loadBalancer.acceleration",
-        Kind::OneOf(&["disabled"], &["native", "best-effort", "testing-only"]),
+        Kind::OneOf(&["disabled", "native", "best-effort", "testing-only"], &[]),
         "disabled",
-        "XDP.",
+        "XDP in the drivers of devices: native refuses to start where one cannot, best-effort falls back to tc there.",
     ),
     key(
         "loadBalancer.dsrDispatch",
-        Kind::OneOf(&["opt"], &["ipip", "geneve"]),
+        Kind::OneOf(&["opt", "ipip"], &["geneve"]),
         "opt",
-        "How DSR tells the frontend's address.",
+        "How DSR tells a backend's node the service's address: in an option of the IP header (opt), or by carrying the client's whole packet in another (ipip). The same on all nodes.",
     ),
     key(
         "loadBalancer.serviceTopology",
@@ -204,6 +207,13 @@ pub const KEYS: &[Key] = &[
         Kind::Bool,
         "false",
         "Leave pods' sockets to the packet path: sidecars and virtual machines see the service's address.",
+    ),
+    key(
+        "socketLB.optOutLabel",
+        Kind::Label,
+        "",
+        "The label (such as shunt.io/socket-lb) by which pods, with the value disabled on them or their namespace, leave the \
+         socket path; needs to list and watch pods and namespaces; nobody can when empty.",
     ),
     key("socketLB.enabled", Kind::OneOf(&["true"], &["false"]), "true", "Translate at connect and sendmsg."),
     key(
@@ -303,7 +313,14 @@ pub const KEYS: &[Key] = &[
         "syncPeriod",
         Kind::Duration,
         "30s",
-        "An update that waits for twice as long makes the node unhealthy.",
+        "The maps are compared with what they should hold every ten times as long; an update that waits for twice as long \
+         makes the node unhealthy.",
+    ),
+    key(
+        "minSyncPeriod",
+        Kind::Duration,
+        "2ms",
+        "So long at least between two writes of changes; the first after a pause is written at once.",
     ),
     key("oomScoreAdj", Kind::Score, "", "The agent's own oom_score_adj; left alone when empty."),
 ];
@@ -316,9 +333,13 @@ mod defaults {
     pub(super) const SOURCE_RANGES: &str = "65536";
 }
 
-/// The key at a path.
+/// Other paths by which users of Cilium's chart know a key.
+const ALIASES: [(&str, &str); 1] = [("nodePort.acceleration", "loadBalancer.acceleration")];
+
+/// The key at a path, or at one of its other paths.
 #[must_use]
 pub fn find(path: &str) -> Option<&'static Key> {
+    let path = ALIASES.iter().find(|(alias, _)| *alias == path).map_or(path, |(_, path)| path);
     KEYS.iter().find(|k| k.path == path)
 }
 
@@ -371,6 +392,11 @@ mod tests {
         assert_eq!(defaults::FLOW_ROWS, maps::FLOW_ROWS.to_string());
         assert_eq!(defaults::AFFINITY_ROWS, maps::AFFINITY_ROWS.to_string());
         assert_eq!(defaults::SOURCE_RANGES, maps::SOURCE_RANGES.to_string());
+    }
+
+    #[test]
+    fn an_alias_names_the_same_key() {
+        assert_eq!(find("nodePort.acceleration").unwrap().path, "loadBalancer.acceleration");
     }
 
     #[test]

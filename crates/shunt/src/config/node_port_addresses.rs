@@ -21,11 +21,14 @@ impl NodePortAddresses {
     /// From words that have been checked.
     pub(super) fn new(words: &[String]) -> Self {
         let said = |word: &str| words.iter().any(|w| w == word);
+        let ranges: Vec<IpNet> = words.iter().filter_map(|w| value::range(w)).collect();
+        // kube-proxy's guide gives 127.0.0.0/8 for NodePorts on loopback.
+        let loopback = ranges.iter().any(|range| range.network().is_loopback());
         Self {
             primary: words.is_empty() || said("primary"),
-            localhost: said("localhost"),
+            localhost: said("localhost") || loopback,
             all: said("all"),
-            ranges: words.iter().filter_map(|w| value::range(w)).collect(),
+            ranges,
         }
     }
 
@@ -35,10 +38,12 @@ impl NodePortAddresses {
         self.primary && !self.all && self.ranges.is_empty()
     }
 
-    /// Whether an address of the node answers by `all` or a range.
+    /// Those of the node's addresses that answer, loopback aside.
     #[must_use]
-    pub fn contains(&self, addr: IpAddr) -> bool {
-        self.all || self.ranges.iter().any(|range| range.contains(&addr))
+    pub fn select(&self, addresses: &[IpAddr], primary: &[IpAddr]) -> Vec<IpAddr> {
+        let is_primary = |addr: &IpAddr| self.primary && primary.contains(addr);
+        let in_range = |addr: &IpAddr| self.ranges.iter().any(|range| range.contains(addr));
+        addresses.iter().filter(|a| self.all || is_primary(a) || in_range(a)).copied().collect()
     }
 }
 
@@ -57,11 +62,40 @@ mod tests {
     }
 
     #[test]
-    fn words_and_ranges_mix() {
-        let both = new(&["primary", "localhost", "10.0.0.0/8", "fd00::1"]);
-        assert!(both.primary && both.localhost && !both.all && !both.only_primary());
-        assert!(both.contains("fd00::1".parse().unwrap()) && !both.contains("192.0.2.1".parse().unwrap()));
-        assert!(new(&["all"]).contains("192.0.2.1".parse().unwrap()));
-        assert!(!new(&["10.0.0.0/8"]).primary);
+    fn each_word_and_range_adds_addresses_of_the_node() {
+        let parse = |words: &[&str]| words.iter().map(|w| w.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let node = ["192.0.2.1", "10.0.0.1", "172.16.0.1", "fd00::1", "2001:db8::1"];
+        let primary = parse(&["192.0.2.1", "fd00::1"]);
+        for (words, localhost, want) in [
+            (&[][..], false, &["192.0.2.1", "fd00::1"][..]),
+            (&["primary"], false, &["192.0.2.1", "fd00::1"]),
+            (&["localhost"], true, &[]),
+            (&["127.0.0.0/8"], true, &[]),
+            (&["::1"], true, &[]),
+            (&["all"], false, &node),
+            (&["all", "localhost", "primary"], true, &node),
+            (&["10.0.0.0/8"], false, &["10.0.0.1"]),
+            (
+                &["10.0.0.0/8", "172.16.0.1", "2001:db8::/32"],
+                false,
+                &["10.0.0.1", "172.16.0.1", "2001:db8::1"],
+            ),
+            (&["primary", "localhost", "10.0.0.0/8"], true, &["192.0.2.1", "10.0.0.1", "fd00::1"]),
+            (&["0.0.0.0/0"], false, &["192.0.2.1", "10.0.0.1", "172.16.0.1"]),
+            (&["203.0.113.0/24"], false, &[]),
+        ] {
+            let asked = new(words);
+            assert_eq!(asked.select(&parse(&node), &primary), parse(want), "{words:?}");
+            assert_eq!(asked.localhost, localhost, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_primary_addresses_need_no_look_at_the_interfaces() {
+        for (words, only) in
+            [(&["primary"][..], true), (&["primary", "all"], false), (&["10.0.0.0/8"], false)]
+        {
+            assert_eq!(new(words).only_primary(), only, "{words:?}");
+        }
     }
 }

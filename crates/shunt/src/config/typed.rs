@@ -2,8 +2,8 @@
 
 use super::{NodePortAddresses, Resolved, Value, value};
 use shunt_common::feature;
-use shunt_datapath::{Lifetimes, Settings, Sizes};
-use shunt_model::{NodePortOptions, Options, maglev};
+use shunt_datapath::{Acceleration, Lifetimes, Settings, Sizes};
+use shunt_model::{Mode, NodePortOptions, Options, maglev};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,11 +35,15 @@ impl Config {
     pub fn model_options(&self) -> Options {
         Options {
             external_cluster_ip: self.resolved.bool("bpf.lbExternalClusterIP"),
+            health_check_vips: ["nodePort.enableHealthCheck", "nodePort.enableHealthCheckLoadBalancerIP"]
+                .into_iter()
+                .all(|key| self.resolved.bool(key)),
             host_ports: self.resolved.bool("hostPort.enabled"),
             external_ips: self.resolved.bool("externalIPs.enabled"),
             external_ip_mitigation: !self.resolved.bool("bpf.disableExternalIPMitigation"),
             service_proxy_name: self.resolved.text("k8s.serviceProxyName").into(),
             source_ranges_for_all: self.resolved.bool("bpf.lbSourceRangeAllTypes"),
+            mode: Mode::from_word(self.resolved.text("loadBalancer.mode")).unwrap_or_default(),
             service_topology: self.resolved.bool("loadBalancer.serviceTopology"),
             node_port: NodePortOptions {
                 enabled: self.resolved.bool("nodePort.enabled"),
@@ -54,8 +58,9 @@ impl Config {
     /// What the datapath needs to know, but for the node's addresses.
     ///
     /// # Errors
-    /// When no cgroup v2 is named or mounted.
+    /// When no cgroup v2 is named or mounted, and as [`Self::check`].
     pub fn datapath_settings(&self) -> Result<Settings, String> {
+        self.check_periods()?;
         self.settings_with(self.cgroup_root()?)
     }
 
@@ -64,7 +69,18 @@ impl Config {
     /// # Errors
     /// Which key, and what is allowed.
     pub fn check(&self) -> Result<(), String> {
+        self.check_periods()?;
         self.settings_with(PathBuf::new())?.check().map_err(|e| e.to_string())
+    }
+
+    /// An update that has to wait must not make the node unhealthy; kube-proxy refuses the same.
+    fn check_periods(&self) -> Result<(), String> {
+        let text = |key| self.resolved.text(key);
+        if self.min_sync_period() <= self.resolved.duration("syncPeriod") {
+            return Ok(());
+        }
+        let (min, all) = (text("minSyncPeriod"), text("syncPeriod"));
+        Err(format!("minSyncPeriod: {min} is longer than syncPeriod, which is {all}: shorten it"))
     }
 
     fn settings_with(&self, cgroup_root: PathBuf) -> Result<Settings, String> {
@@ -74,6 +90,10 @@ impl Config {
         settings.sizes = Sizes::new(rows("bpf.lbMapMax"), rows("bpf.ctTcpMax"));
         settings.sizes.affinity = rows("bpf.lbAffinityMapMax");
         settings.sizes.source_ranges = rows("bpf.lbSourceRangeMapMax");
+        let dispatch = match r.text("loadBalancer.dsrDispatch") {
+            "ipip" => feature::DSR_IPIP,
+            _ => feature::DSR_OPT,
+        };
         settings.features = [
             ("ipv4.enabled", feature::IPV4),
             ("ipv6.enabled", feature::IPV6),
@@ -82,7 +102,15 @@ impl Config {
         ]
         .into_iter()
         .filter(|(path, _)| r.bool(path))
-        .fold(0, |bits, (_, bit)| bits | bit);
+        // Any service may ask for DSR by its annotation, so every node can take part in it.
+        .fold(dispatch, |bits, (_, bit)| bits | bit);
+        if !r.text("socketLB.optOutLabel").is_empty() {
+            settings.features |= feature::OPT_OUT;
+        }
+        settings.acceleration = self.acceleration();
+        if settings.acceleration != Acceleration::Disabled {
+            settings.features |= feature::XDP;
+        }
         settings.lifetimes = Lifetimes {
             tcp_established: r.duration("flows.tcpEstablishedTimeout"),
             tcp_syn: r.duration("flows.tcpSynTimeout"),
@@ -100,6 +128,17 @@ impl Config {
         settings.snat_ports = above.max(32768)..=u16::MAX;
         settings.maglev = self.maglev();
         Ok(settings)
+    }
+
+    /// `loadBalancer.acceleration`.
+    #[must_use]
+    pub fn acceleration(&self) -> Acceleration {
+        match self.resolved.text("loadBalancer.acceleration") {
+            "native" => Acceleration::Native,
+            "best-effort" => Acceleration::BestEffort,
+            "testing-only" => Acceleration::Generic,
+            _ => Acceleration::Disabled,
+        }
     }
 
     fn cgroup_root(&self) -> Result<PathBuf, String> {
@@ -161,6 +200,19 @@ impl Config {
     #[must_use]
     pub fn health_patience(&self) -> Duration {
         self.resolved.duration("syncPeriod") * 2
+    }
+
+    /// How long a batch of changes is gathered when the last one has just been written.
+    #[must_use]
+    pub fn min_sync_period(&self) -> Duration {
+        self.resolved.duration("minSyncPeriod")
+    }
+
+    /// How often what we remember is compared with what the maps and interfaces really have. Ten times `syncPeriod`: nobody
+    /// else writes to our maps, and reading them all back holds up what else there is to do.
+    #[must_use]
+    pub fn resync_period(&self) -> Duration {
+        self.resolved.duration("syncPeriod") * 10
     }
 
     /// `oomScoreAdj`.
@@ -240,8 +292,53 @@ mod tests {
     }
 
     #[test]
+    fn sync_period_paces_the_comparison_and_the_patience_and_is_never_shorter_than_its_least() {
+        let at = |set: &[&str]| {
+            let config = config(set);
+            [config.min_sync_period(), config.health_patience(), config.resync_period()]
+                .map(|d| d.as_millis())
+        };
+        assert_eq!(at(&[]), [2, 60_000, 300_000]);
+        assert_eq!(at(&["syncPeriod=10s", "minSyncPeriod=1s"]), [1000, 20_000, 100_000]);
+        let wrong = config(&["cgroupRoot=/c", "minSyncPeriod=31s"]);
+        for error in [wrong.check().unwrap_err(), wrong.datapath_settings().unwrap_err()] {
+            assert!(error.contains("minSyncPeriod: 31s is longer than syncPeriod, which is 30s"), "{error}");
+        }
+    }
+
+    #[test]
+    fn load_balancers_addresses_answer_health_checks_unless_one_of_the_keys_says_no() {
+        let answered = |set: &[&str]| config(set).model_options().health_check_vips;
+        assert!(answered(&[]));
+        for key in ["nodePort.enableHealthCheck", "nodePort.enableHealthCheckLoadBalancerIP"] {
+            assert!(!answered(&[&format!("{key}=false")]), "{key}");
+        }
+    }
+
+    #[test]
+    fn acceleration_asks_for_the_program_too() {
+        for (word, wanted) in [
+            ("native", Acceleration::Native),
+            ("best-effort", Acceleration::BestEffort),
+            ("testing-only", Acceleration::Generic),
+        ] {
+            let set = format!("loadBalancer.acceleration={word}");
+            let settings = config(&["cgroupRoot=/c", &set]).datapath_settings().unwrap();
+            assert_eq!(settings.acceleration, wanted);
+            assert_eq!(settings.features & feature::XDP, feature::XDP);
+        }
+    }
+
+    #[test]
     fn the_defaults_are_the_datapaths_own() {
         let config = config(&["cgroupRoot=/c", "bpfRoot=/b"]);
         assert_eq!(config.datapath_settings().unwrap(), Settings::new("/b", "/c"));
+    }
+
+    #[test]
+    fn programs_look_for_pods_that_opted_out_only_where_a_label_is_named() {
+        let features = |set: &[&str]| config(set).datapath_settings().unwrap().features & feature::OPT_OUT;
+        assert_eq!(features(&["cgroupRoot=/c"]), 0);
+        assert_eq!(features(&["cgroupRoot=/c", "socketLB.optOutLabel=a/b"]), feature::OPT_OUT);
     }
 }

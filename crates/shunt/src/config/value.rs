@@ -40,9 +40,10 @@ impl Value {
             Kind::PortRange => port_range(text).map(|_| Self::Text(text.into())),
             Kind::Socket if text.is_empty() => Some(Self::Text(String::new())),
             Kind::Socket => text.parse::<SocketAddr>().ok().map(|_| Self::Text(text.into())),
-            Kind::Address | Kind::Score if text.is_empty() => Some(Self::Text(String::new())),
+            Kind::Address | Kind::Score | Kind::Label if text.is_empty() => Some(Self::Text(String::new())),
             Kind::Address => text.parse::<std::net::IpAddr>().ok().map(|_| Self::Text(text.into())),
             Kind::Score => score(text).map(|_| Self::Text(text.into())),
+            Kind::Label => is_label(text).then(|| Self::Text(text.into())),
             Kind::Duration => duration(text).map(|_| Self::Text(text.into())),
             Kind::Text => Some(Self::Text(text.into())),
             Kind::Seed => seed(text).map(|_| Self::Text(text.into())),
@@ -104,6 +105,19 @@ pub(super) fn port_range(text: &str) -> Option<(u16, u16)> {
     (first > 0 && first <= last).then_some((first, last))
 }
 
+/// Whether Kubernetes takes a text for the key of a label: a name, and before it, if at all, a DNS name and a slash.
+fn is_label(text: &str) -> bool {
+    let (prefix, name) = text.split_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
+    let word = |text: &str, most: usize, inside: fn(u8) -> bool| {
+        let ends = text.bytes().next().into_iter().chain(text.bytes().next_back());
+        (1..=most).contains(&text.len())
+            && ends.into_iter().all(|c| c.is_ascii_alphanumeric())
+            && text.bytes().all(|c| c.is_ascii_alphanumeric() || inside(c))
+    };
+    let part = |part: &str| word(part, 63, |c| c == b'-') && !part.bytes().any(|c| c.is_ascii_uppercase());
+    word(name, 63, |c| b"-_.".contains(&c)) && prefix.is_none_or(|p| p.len() <= 253 && p.split('.').all(part))
+}
+
 /// `90s`, `2h13m20s`, `500ms`.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     let (mut rest, mut sum) = (text, Duration::ZERO);
@@ -142,7 +156,9 @@ mod tests {
             ("k8sServicePort", "70000", "1 to 65535"),
             ("nodePort.range", "32767-30000", "two ports"),
             ("loadBalancer.algorithm", "roundrobin", "random"),
-            ("loadBalancer.mode", "dsr", "not in this version"),
+            ("loadBalancer.mode", "annotation", "not in this version"),
+            ("loadBalancer.dsrDispatch", "geneve", "not in this version"),
+            ("loadBalancer.dsrDispatch", "gue", "opt, ipip"),
             ("maglev.tableSize", "1000", "251, 509"),
             ("maglev.hashSeed", "c2hvcnQ=", "twelve bytes in base64"),
             ("nodePort.addresses", "10.0.0.0/33", "10.0.0.0/33"),
@@ -151,11 +167,23 @@ mod tests {
             ("nodePort.addresses", "everywhere", "primary, localhost, all"),
             ("bindAddress", "eth0", "an IP address"),
             ("oomScoreAdj", "-1001", "-1000 to 1000"),
-            ("nodePort.enableHealthCheckLoadBalancerIP", "true", "not in this version"),
             ("kubeProxyReplacementHealthzBindAddr", "10256", "0.0.0.0:10256"),
+            ("socketLB.optOutLabel", "shunt.io/socket-lb=disabled", "the key of a label"),
         ] {
             let error = Value::parse(find(path).unwrap(), text).unwrap_err();
             assert!(error.contains(says), "{path}={text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_label_is_what_kubernetes_takes_for_the_key_of_one() {
+        for good in ["shunt.io/socket-lb", "a", "A_b.c-9", "x-1.example.com/Name"] {
+            assert!(is_label(good), "{good}");
+        }
+        for bad in
+            ["/a", "a/", "a/b/c", "-a", "a-", "Shunt.io/a", "shunt..io/a", "a b", "a,b", &"x".repeat(64)]
+        {
+            assert!(!is_label(bad), "{bad}");
         }
     }
 

@@ -20,6 +20,8 @@ pub struct DeviceInfo {
     pub ethernet: bool,
     /// Whether a default route leads out of it.
     pub default_route: bool,
+    /// The longest IP packet that it sends, in bytes.
+    pub mtu: u32,
 }
 
 impl DeviceInfo {
@@ -135,6 +137,7 @@ impl View<'_> {
             addr6: address(false).and_then(|a| if let IpAddr::V6(a) = a { Some(a) } else { None }),
             ethernet: self.link.ethernet,
             default_route: self.default_route,
+            mtu: self.link.mtu,
         }
     }
 }
@@ -170,7 +173,13 @@ mod tests {
         let mut state =
             NetState { default_routes: default_routes.iter().copied().collect(), ..Default::default() };
         for (index, name, kind, controller, addresses) in rows {
-            let link = Link { name: (*name).into(), kind: *kind, ethernet: true, controller: *controller };
+            let link = Link {
+                name: (*name).into(),
+                kind: *kind,
+                ethernet: true,
+                controller: *controller,
+                mtu: 1500,
+            };
             state.links.insert(*index, link);
             let address = |text: &&str| {
                 let net: ipnet::IpNet = text.parse().unwrap();

@@ -41,6 +41,8 @@ pub struct Link {
     pub ethernet: bool,
     /// The bridge or bond that it is part of.
     pub controller: Option<u32>,
+    /// The longest IP packet that it sends, in bytes.
+    pub mtu: u32,
 }
 
 /// An address of an interface.

@@ -121,13 +121,15 @@ impl Monitor {
 }
 
 fn link(message: &LinkMessage) -> Link {
-    let mut link = Link { name: String::new(), kind: LinkKind::Plain, ethernet: true, controller: None };
+    let mut link =
+        Link { name: String::new(), kind: LinkKind::Plain, ethernet: true, controller: None, mtu: 0 };
     let (mut info, mut away) = (None, false);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Controller(index) => link.controller = Some(*index),
             LinkAttribute::LinkNetNsId(_) => away = true,
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::LinkInfo(all) => {
                 info = all.iter().find_map(|i| if let LinkInfo::Kind(k) = i { Some(k) } else { None });
             }

@@ -27,6 +27,9 @@ pub struct Status {
     pub counts: Counts,
     /// Devices with their addresses.
     pub devices: Vec<DeviceInfo>,
+    /// What each device's packets meet first, where acceleration is on.
+    #[serde(default)]
+    pub acceleration: Vec<Accelerated>,
     /// Names of the pod interfaces.
     pub pod_interfaces: Vec<String>,
     /// Where NodePorts answer.
@@ -39,6 +42,9 @@ pub struct Status {
     pub settings: BTreeMap<String, String>,
     /// Objects that are wrong.
     pub problems: Vec<Problem>,
+    /// Pods that have left the socket path; absent where none can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opt_out: Option<OptOut>,
     /// What could work better, with what to do about it; no reason to call the node broken.
     #[serde(default)]
     pub degraded: Vec<String>,
@@ -92,6 +98,29 @@ pub struct Counts {
     pub frontends: usize,
     /// Backends.
     pub backends: usize,
+}
+
+/// Pods that have left the socket path, each `namespace/name`.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct OptOut {
+    /// The key of the label by which they do.
+    pub label: String,
+    /// Those whose sockets are left to the packet path.
+    pub pods: Vec<String>,
+    /// Those that asked for it and whose cgroup is not there: their sockets are translated, if they have any.
+    pub missing: Vec<String>,
+}
+
+/// How a device is accelerated.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Accelerated {
+    /// Its name.
+    pub device: String,
+    /// `native`, `generic` or `tc`.
+    pub runs: String,
+    /// Why it is `tc`.
+    pub why: Option<String>,
 }
 
 /// A program that is attached.

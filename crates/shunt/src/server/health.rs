@@ -1,6 +1,7 @@
 //! `/healthz` and `/livez`, byte for byte as kube-proxy answers them (`pkg/proxy/healthcheck/proxy_health.go`): load
 //! balancers' and kubelet's probes read them.
 
+use super::sli_metrics::Check;
 use super::{Condition, Metrics};
 use axum::Router;
 use axum::extract::State;
@@ -33,6 +34,8 @@ async fn healthz(State(health): State<Health>) -> impl IntoResponse {
     let condition = *health.condition.borrow();
     let healthy = condition.healthy(Instant::now());
     let (status, body) = answer(&condition, Some(condition.eligible), healthy, Timestamp::now());
+    health.metrics.slis.observe(Check::Sync, healthy);
+    health.metrics.slis.observe(Check::NodeEligible, condition.eligible);
     health.metrics.kube_proxy.healthz.get_or_create(&[("code", code(status))]).inc();
     (status, HEADERS, body)
 }
@@ -43,6 +46,7 @@ async fn livez(State(health): State<Health>) -> impl IntoResponse {
     let condition = *health.condition.borrow();
     let alive = condition.alive(Instant::now());
     let (status, body) = answer(&condition, None, alive, Timestamp::now());
+    health.metrics.slis.observe(Check::Loop, alive);
     health.metrics.kube_proxy.livez.get_or_create(&[("code", code(status))]).inc();
     (status, HEADERS, body)
 }

@@ -6,11 +6,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
+use shunt_model::NoLocal;
 use shunt_model::store::Family as IpFamily;
 use std::sync::atomic::AtomicU64;
 
 /// One label with one of few values.
 pub type Label = [(&'static str, &'static str); 1];
+/// Two labels with few values each.
+pub type Labels = [(&'static str, &'static str); 2];
 /// Counts by one label.
 pub type Coded = Family<Label, Counter>;
 type Gauges = Family<Label, Gauge<f64, AtomicU64>>;
@@ -44,6 +47,12 @@ pub struct KubeProxy {
     pub services_pending: Gauge,
     /// All of them.
     pub services: Counter,
+    /// Service ports whose policy of Local leaves them without endpoints. A gauge, whatever its name says.
+    pub no_local_endpoints: Family<Labels, Gauge>,
+    /// UDP flows ended because their backend is gone.
+    pub conntrack_deleted: Coded,
+    /// Time of each step over the flows.
+    pub conntrack_sync: Histograms,
 }
 
 impl Default for KubeProxy {
@@ -89,6 +98,22 @@ impl Default for KubeProxy {
                 "Service changes that wait",
             ),
             services: put(&mut r, "sync_proxy_rules_service_changes", "Service changes"),
+            no_local_endpoints: put(
+                &mut r,
+                "sync_proxy_rules_no_local_endpoints_total",
+                "Service ports with a Local traffic policy and no endpoint on this node",
+            ),
+            conntrack_deleted: put(
+                &mut r,
+                "conntrack_reconciler_deleted_entries",
+                "UDP flows ended because their backend is gone",
+            ),
+            conntrack_sync: put_histograms(
+                &mut r,
+                "conntrack_reconciler_sync_duration_seconds",
+                "Time of a step over the flows",
+                sync_buckets,
+            ),
             registry: r,
         };
         // From the start, so that an alert on a rate sees the first 503.
@@ -96,6 +121,19 @@ impl Default for KubeProxy {
             code.into_iter().for_each(|code| drop(family.get_or_create(&[("code", code)])));
         }
         metrics
+    }
+}
+
+impl KubeProxy {
+    /// Brings the gauges of service ports without local endpoints up to date.
+    pub fn set_no_local_endpoints(&self, counts: NoLocal, families: &[IpFamily]) {
+        for (policy, counts) in ["external", "internal"].into_iter().zip(counts) {
+            for family in families {
+                let labels = [("traffic_policy", policy), ip_family(*family)[0]];
+                let count = i64::try_from(counts[*family as usize]).unwrap_or(i64::MAX);
+                self.no_local_endpoints.get_or_create(&labels).set(count);
+            }
+        }
     }
 }
 
@@ -161,6 +199,9 @@ mod tests {
         metrics.services_pending.set(7);
         metrics.endpoints.inc();
         metrics.services.inc();
+        metrics.set_no_local_endpoints([[1, 2], [3, 4]], &IpFamily::ALL);
+        metrics.conntrack_deleted.get_or_create(&v4).inc_by(5);
+        metrics.conntrack_sync.get_or_create(&v4).observe(0.3);
         metrics.healthz.get_or_create(&[("code", "200")]).inc();
         metrics.livez.get_or_create(&[("code", "503")]).inc();
         let text = text(&metrics);
@@ -176,6 +217,10 @@ mod tests {
             r#"kubeproxy_sync_proxy_rules_endpoint_changes_total 1"#,
             r#"kubeproxy_sync_proxy_rules_service_changes_pending 7"#,
             r#"kubeproxy_sync_proxy_rules_service_changes_total 1"#,
+            r#"kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy="external",ip_family="IPv6"} 2"#,
+            r#"kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy="internal",ip_family="IPv4"} 3"#,
+            r#"kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family="IPv4"} 5"#,
+            r#"kubeproxy_conntrack_reconciler_sync_duration_seconds_bucket{le="0.512",ip_family="IPv4"} 1"#,
             r#"kubeproxy_proxy_healthz_total{code="200"} 1"#,
             r#"kubeproxy_proxy_livez_total{code="503"} 1"#,
         ] {

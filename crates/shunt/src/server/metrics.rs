@@ -2,6 +2,8 @@
 
 use super::kube_proxy_metrics::KubeProxy;
 use super::recent::Recent;
+use super::rest_client_metrics::RestClient;
+use super::sli_metrics::Slis;
 use super::{Query, Shared, process_metrics};
 use axum::Router;
 use axum::extract::State;
@@ -50,6 +52,10 @@ pub struct Metrics {
     pub orphans: Counter,
     /// Under kube-proxy's names.
     pub kube_proxy: KubeProxy,
+    /// Requests to the API server.
+    pub rest_client: RestClient,
+    /// Results of health checks.
+    pub slis: Slis,
     /// Sockets that were ended because their backend is gone.
     pub sockets_ended: Counter,
 }
@@ -101,10 +107,15 @@ impl Default for Metrics {
             backend_gone,
             orphans,
             kube_proxy: KubeProxy::default(),
+            rest_client: RestClient::default(),
+            slis: Slis::default(),
             sockets_ended,
         }
     }
 }
+
+/// Of what the encoder writes.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(super) fn router(shared: Shared) -> Router {
     Router::new().route("/metrics", get(metrics)).with_state(shared)
@@ -115,10 +126,7 @@ async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
     // A walk over the maps can take a while: not on the loop's thread.
     let text = tokio::task::spawn_blocking(move || text(&shared)).await;
     match text {
-        Ok(Ok(text)) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            (StatusCode::OK, [(header::CONTENT_TYPE, kind)], text)
-        }
+        Ok(Ok(text)) => (StatusCode::OK, [(header::CONTENT_TYPE, CONTENT_TYPE)], text),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], String::new()),
     }
 }
@@ -127,6 +135,7 @@ fn text(shared: &Shared) -> Result<String, std::fmt::Error> {
     let (metrics, mut text) = (&shared.metrics, String::new());
     encode_registry(&mut text, &metrics.registry)?;
     encode_registry(&mut text, &metrics.kube_proxy.registry)?;
+    encode_registry(&mut text, &metrics.rest_client.registry())?;
     encode_registry(&mut text, &process_metrics::registry())?;
     if let Ok(reader) = Reader::open(&shared.bpf_root) {
         let mut registry = Registry::with_prefix("shunt");

@@ -10,6 +10,8 @@ pub mod metrics;
 mod process_metrics;
 mod proxy;
 mod recent;
+pub mod rest_client_metrics;
+pub mod sli_metrics;
 mod tcp;
 #[cfg(test)]
 mod test_client;

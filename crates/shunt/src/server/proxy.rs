@@ -1,5 +1,7 @@
-//! What kube-proxy serves on `metricsBindAddress` (10249): `/metrics`, `/proxyMode`, `/configz`, `/healthz`.
+//! What kube-proxy serves on `metricsBindAddress` (10249): `/metrics`, `/metrics/slis`, `/proxyMode`, `/configz`,
+//! `/healthz`.
 
+use super::sli_metrics::{self, Check};
 use super::{Shared, metrics};
 use axum::extract::State;
 use axum::http::header;
@@ -12,10 +14,15 @@ pub(super) fn router(shared: Shared) -> Router {
     // Only that the process answers; what the node is like is asked on the port for it.
     let own = Router::new()
         .route("/proxyMode", any(|| async { plain("ebpf") }))
-        .route("/healthz", any(|| async { plain("ok") }))
+        .route("/healthz", any(healthz))
         .route("/configz", any(configz))
         .with_state(shared.clone());
-    own.merge(metrics::router(shared))
+    own.merge(metrics::router(shared.clone())).merge(sli_metrics::router(shared))
+}
+
+async fn healthz(State(shared): State<Shared>) -> impl IntoResponse {
+    shared.metrics.slis.observe(Check::Ping, true);
+    plain("ok")
 }
 
 fn plain(text: &'static str) -> impl IntoResponse {
@@ -64,5 +71,13 @@ mod tests {
         assert!(metrics.body.contains("# TYPE kubeproxy_proxy_healthz counter"), "{}", metrics.body);
         assert!(metrics.body.contains("\nprocess_resident_memory_bytes "), "{}", metrics.body);
         assert!(metrics.body.ends_with("# EOF\n"));
+        // What was asked above.
+        let slis = get(at, "/metrics/slis").await;
+        for line in [
+            r#"kubernetes_healthcheck{name="ping",type="healthz"} 1"#,
+            r#"kubernetes_healthchecks_total{name="ping",status="success",type="healthz"} 1"#,
+        ] {
+            assert!(slis.body.lines().any(|l| l == line), "{line} is not in\n{}", slis.body);
+        }
     }
 }

@@ -4,7 +4,7 @@ pub mod kube;
 pub mod manifests;
 
 use shunt_model::Problem;
-use shunt_model::objects::{EndpointSlice, Kind, Node, Pod, Service, ServiceCidr};
+use shunt_model::objects::{EndpointSlice, Kind, Namespace, Node, Pod, Service, ServiceCidr};
 
 /// An object of one of the kinds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +17,8 @@ pub enum Object {
     Node(Box<Node>),
     /// A Pod.
     Pod(Box<Pod>),
+    /// A Namespace.
+    Namespace(Box<Namespace>),
     /// A ServiceCIDR.
     ServiceCidr(Box<ServiceCidr>),
 }
@@ -43,6 +45,8 @@ pub enum Event {
     },
     /// Whether the watch of a kind stands: the error of one that does not.
     Connection(Kind, Result<(), String>),
+    /// The API server answers, and does not let us list or watch a kind: what it says. Asked again all the time.
+    Forbidden(Kind, String),
 }
 
 /// Events on their way to the agent. Bounded: a source waits while the agent works.
@@ -58,6 +62,7 @@ impl Object {
             Self::Node(_) => Kind::Node,
             Self::Pod(_) => Kind::Pod,
             Self::ServiceCidr(_) => Kind::ServiceCidr,
+            Self::Namespace(_) => Kind::Namespace,
         }
     }
 
@@ -69,6 +74,7 @@ impl Object {
             Self::EndpointSlice(o) => (o.metadata.namespace().into(), o.metadata.name.clone()),
             Self::Node(o) => (String::new(), o.metadata.name.clone()),
             Self::Pod(o) => (o.metadata.namespace().into(), o.metadata.name.clone()),
+            Self::Namespace(o) => (String::new(), o.metadata.name.clone()),
             Self::ServiceCidr(o) => (String::new(), o.metadata.name.clone()),
         }
     }
@@ -83,6 +89,7 @@ impl Object {
             Kind::EndpointSlice => serde_json::from_value(json).map(|o| Self::EndpointSlice(Box::new(o))),
             Kind::Node => serde_json::from_value(json).map(|o| Self::Node(Box::new(o))),
             Kind::Pod => serde_json::from_value(json).map(|o| Self::Pod(Box::new(o))),
+            Kind::Namespace => serde_json::from_value(json).map(|o| Self::Namespace(Box::new(o))),
             Kind::ServiceCidr => serde_json::from_value(json).map(|o| Self::ServiceCidr(Box::new(o))),
         };
         let object = object.map_err(|e| e.to_string())?;

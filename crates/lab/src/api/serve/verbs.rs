@@ -94,6 +94,10 @@ impl Call<'_> {
 
     fn list_or_watch(&self) -> Result<Answer> {
         let Place { kind, namespace, .. } = &self.place;
+        if self.shared.faults.borrow().forbidden.contains(kind) {
+            let verb = if self.query.is("watch") { "watch" } else { "list" };
+            return Err(ApiError::forbidden(*kind, verb));
+        }
         if self.query.is("watch") {
             watch::answer(self.shared, *kind, namespace, &self.query, self.table)
         } else {

@@ -1,8 +1,9 @@
 //! `shunt bpf lb list`.
 
-use super::problem;
+use super::{What, problem};
 use crate::cli::output::Output;
 use crate::cli::{Done, Failure};
+use ipnet::IpNet;
 use serde::Serialize;
 use shunt_common::{Frontend, Scope};
 use shunt_datapath::dump::Reader;
@@ -15,7 +16,8 @@ use shunt_model::store::{Actual, BackendRow, FrontendRef};
 struct FrontendJson {
     address: String,
     service: u32,
-    flags: String,
+    /// Its kind and what holds of it, in the words of the table.
+    flags: Vec<&'static str>,
     /// Backend ids for traffic from outside.
     external: Vec<u32>,
     /// Backend ids for pods and the node.
@@ -31,29 +33,38 @@ struct BackendJson {
     local: bool,
 }
 
-pub(super) fn run(reader: &Reader, frontends: bool, backends: bool, output: Output) -> Done {
+#[derive(Serialize)]
+struct RangeJson {
+    service: u32,
+    range: IpNet,
+}
+
+pub(super) fn run(reader: &Reader, what: What, output: Output) -> Done {
     let actual = read(reader)?;
     let table = |headings: [&'static str; 2], rows: Vec<[String; 2]>| {
         (headings.to_vec(), rows.into_iter().map(Vec::from).collect())
     };
-    match (frontends, backends) {
-        (_, true) => output.print(&backends_json(&actual), || table(dump::BACKENDS, dump::backends(&actual))),
-        (true, _) => {
-            output.print(&frontends_json(&actual), || table(dump::FRONTENDS, dump::frontends(&actual)))
-        }
-        _ => {
-            let all = serde_json::json!({
-                "frontends": frontends_json(&actual), "backends": backends_json(&actual),
-            });
-            output.print(&all, || table(dump::SERVICES, dump::services(&actual)))
-        }
+    if what.source_ranges {
+        let rows = || dump::source_ranges(&actual).into_iter().map(|row| vec![row]).collect();
+        return output.print(&ranges_json(&actual), || (vec![dump::SOURCE_RANGES], rows()));
     }
+    if what.backends {
+        return output.print(&backends_json(&actual), || table(dump::BACKENDS, dump::backends(&actual)));
+    }
+    if what.frontends {
+        return output.print(&frontends_json(&actual), || table(dump::FRONTENDS, dump::frontends(&actual)));
+    }
+    let all = serde_json::json!({
+        "frontends": frontends_json(&actual), "backends": backends_json(&actual),
+    });
+    output.print(&all, || table(dump::SERVICES, dump::services(&actual)))
 }
 
 fn read(reader: &Reader) -> Result<Actual, Failure> {
     let mut actual = Actual {
         backends4: reader.backends4().collect(),
         backends6: reader.backends6().collect(),
+        ranges: reader.source_ranges().map_err(problem)?.into_iter().collect(),
         ..Actual::default()
     };
     let mut add = |key: FrontendRef, row: Frontend| {
@@ -82,7 +93,7 @@ fn frontends_json(actual: &Actual) -> Vec<FrontendJson> {
     let one = |(key, row): (&FrontendRef, &Frontend)| FrontendJson {
         address: dump::address(key.addr(), key.port(), key.proto()),
         service: row.service,
-        flags: dump::flags(row),
+        flags: dump::flag_words(row),
         external: ids(row, Scope::External),
         internal: ids(row, Scope::Internal),
     };
@@ -99,4 +110,30 @@ fn backends_json(actual: &Actual) -> Vec<BackendJson> {
         local: row.is_local(),
     };
     v4.chain(v6).map(one).collect()
+}
+
+fn ranges_json(actual: &Actual) -> Vec<RangeJson> {
+    actual.ranges.iter().map(|r| RangeJson { service: r.service, range: r.net }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shunt_common::{Proto, frontend_flag};
+    use shunt_model::store::RangeRef;
+
+    #[test]
+    fn flags_are_a_list_and_source_ranges_name_their_service() {
+        let key = FrontendRef::new("203.0.113.1".parse().unwrap(), 80, Proto::Tcp);
+        let flags = frontend_flag::EXTERNAL | frontend_flag::SOURCE_RANGES;
+        let row = Frontend { service: 7, kind: 4, flags, ..Frontend::default() };
+        let mut actual = Actual::default();
+        actual.frontends.insert(key, row);
+        actual.ranges.insert(RangeRef { service: 7, net: "10.0.0.0/8".parse().unwrap() });
+        let frontends = serde_json::to_value(frontends_json(&actual)).unwrap();
+        assert_eq!(frontends[0]["flags"], serde_json::json!(["LoadBalancer", "check source-range"]));
+        let ranges = serde_json::to_value(ranges_json(&actual)).unwrap();
+        assert_eq!(ranges, serde_json::json!([{"service": 7, "range": "10.0.0.0/8"}]));
+        assert_eq!(dump::source_ranges(&actual), ["10.0.0.0/8 (7)"]);
+    }
 }

@@ -1,5 +1,6 @@
 //! `shunt bpf ...`: what the pinned maps hold, with or without an agent.
 
+mod affinity;
 mod ct;
 mod lb;
 mod maglev;
@@ -37,18 +38,32 @@ pub(super) enum List {
 pub(super) enum Lb {
     /// List frontends with their backends
     List {
-        /// Backend ids in place of addresses
-        #[arg(long, conflicts_with = "backends")]
-        frontends: bool,
-        /// Only backends
-        #[arg(long)]
-        backends: bool,
+        #[command(flatten)]
+        what: What,
         #[command(flatten)]
         output: Output,
     },
     /// Maglev lookup tables
     #[command(subcommand)]
     Maglev(Maglev),
+}
+
+/// What of it; frontends with the addresses of their backends when nothing is said.
+#[derive(clap::Args, Clone, Copy, Debug)]
+#[group(multiple = false)]
+pub(super) struct What {
+    /// Backend ids in place of addresses
+    #[arg(long)]
+    frontends: bool,
+    /// Only backends
+    #[arg(long)]
+    backends: bool,
+    /// The ranges of clients that may, or may not, use a service
+    #[arg(long)]
+    source_ranges: bool,
+    /// Which backend session affinity keeps for each client
+    #[arg(long)]
+    affinity: bool,
 }
 
 #[derive(clap::Subcommand, Debug)]
@@ -85,9 +100,8 @@ pub(super) enum Table {
 pub(super) fn run(command: &Command, common: &Common) -> Done {
     let reader = Reader::open(&super::bpf_root(common)).map_err(problem)?;
     match command {
-        Command::Lb(Lb::List { frontends, backends, output }) => {
-            lb::run(&reader, *frontends, *backends, *output)
-        }
+        Command::Lb(Lb::List { what, output }) if what.affinity => affinity::run(&reader, *output),
+        Command::Lb(Lb::List { what, output }) => lb::run(&reader, *what, *output),
         Command::Lb(Lb::Maglev(Maglev::List(output))) => maglev::run(&reader, None, *output),
         Command::Lb(Lb::Maglev(Maglev::Get { service, output })) => {
             maglev::run(&reader, Some(*service), *output)

@@ -1,11 +1,12 @@
 use super::*;
-use crate::server::api::{Attached, Counts, Failure, Source, Sync};
+use crate::server::api::{Accelerated, Attached, Counts, Failure, OptOut, Source, Sync};
 
 fn status() -> Status {
     let settings = [
         ("kubeProxyReplacement", "true"),
         ("socketLB.enabled", "true"),
         ("loadBalancer.mode", "snat"),
+        ("loadBalancer.dsrDispatch", "opt"),
         ("loadBalancer.algorithm", "random"),
         ("loadBalancer.acceleration", "disabled"),
         ("nodePort.enabled", "true"),
@@ -26,6 +27,12 @@ fn status() -> Status {
             addr6: Some("2001:db8::1".parse().unwrap()),
             ethernet: true,
             default_route: true,
+            mtu: 1500,
+        }],
+        acceleration: vec![Accelerated {
+            device: "eth0".into(),
+            runs: "tc".into(),
+            why: Some("its driver takes no XDP program".into()),
         }],
         pod_interfaces: vec!["lxc1".into()],
         node_port_addresses: vec!["192.0.2.1".parse().unwrap()],
@@ -38,6 +45,7 @@ fn status() -> Status {
         bpf_root: "/b".into(),
         settings: settings.map(|(k, v)| (k.into(), v.into())).into(),
         problems: Vec::new(),
+        opt_out: None,
         degraded: Vec::new(),
         errors: Vec::new(),
     }
@@ -92,7 +100,40 @@ fn before_the_first_list_nothing_is_ok() {
 fn details_say_what_is_served_and_attached() {
     let text = details(&status(), &[]);
     assert!(text.contains("  Mode:                   SNAT\n"), "{text}");
+    assert!(text.contains("    DSR Dispatch Mode:    IP Option/Extension\n"), "{text}");
     assert!(text.contains("  - NodePort:     Enabled (Range: 30000-32767)\n"), "{text}");
     assert!(text.contains("  - externalIPs:  Disabled\n"), "{text}");
     assert!(text.contains("  tc_ingress   eth0        tcx    9\n"), "{text}");
+}
+
+#[test]
+fn details_say_who_has_left_the_socket_path_and_who_could_not() {
+    let mut status = status();
+    assert!(details(&status, &[]).contains("  Socket LB Opt-Out:      Disabled\n"));
+    let names = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let (pods, missing) = (names(&["a/vm", "mesh/web"]), Vec::new());
+    status.opt_out = Some(OptOut { label: "shunt.io/socket-lb".into(), pods, missing });
+    let text = details(&status, &[]);
+    assert!(text.contains("  Socket LB Opt-Out:      2 pods   (label shunt.io/socket-lb)\n"), "{text}");
+    status.opt_out.as_mut().unwrap().missing = names(&["a/new", "a/lost"]);
+    let text = details(&status, &[]);
+    assert!(text.contains("(label shunt.io/socket-lb); no cgroup found of a/new, a/lost\n"), "{text}");
+    assert!(!wrong(&status), "a pod that has just come has none for a moment");
+}
+
+#[test]
+fn the_coverage_of_the_socket_path_is_the_hosts_alone_where_that_is_asked_for() {
+    let mut status = status();
+    assert!(details(&status, &[]).contains("  Socket LB Coverage:     Full\n"));
+    status.settings.insert("socketLB.hostNamespaceOnly".into(), "true".into());
+    assert!(details(&status, &[]).contains("  Socket LB Coverage:     Hostns-only\n"));
+}
+
+#[test]
+fn each_device_is_said_to_run_xdp_or_why_not() {
+    let line = "eth0 tc (its driver takes no XDP program)";
+    assert!(text(&status()).contains(&format!("XDP Acceleration:        {line}\n")), "{}", text(&status()));
+    assert!(details(&status(), &[]).contains(&format!("[{line}]")));
+    let off = Status { acceleration: Vec::new(), ..status() };
+    assert!(!text(&off).contains("XDP"));
 }

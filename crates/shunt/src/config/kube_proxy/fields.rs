@@ -18,7 +18,6 @@ const MODE: &str = "the mode is always ebpf";
 const WINDOWS: &str = "for Windows";
 const NETFILTER: &str = "netfilter's connection tracking is not used";
 const CLIENT: &str = "watches are JSON and need no limit";
-const BATCHES: &str = "changes are written within 100 ms";
 
 /// By path; what is below a path belongs to it.
 pub(super) const FIELDS: &[(&str, Do)] = &[
@@ -50,10 +49,10 @@ pub(super) const FIELDS: &[(&str, Do)] = &[
     ("iptables.localhostNodePorts", Use),
     ("iptables.masqueradeAll", Use),
     ("iptables.masqueradeBit", Ignore(MARKS)),
-    ("iptables.minSyncPeriod", Ignore(BATCHES)),
+    ("iptables.minSyncPeriod", Use),
     ("iptables.syncPeriod", Use),
     ("ipvs.excludeCIDRs", Ignore(PACKETS)),
-    ("ipvs.minSyncPeriod", Ignore(BATCHES)),
+    ("ipvs.minSyncPeriod", Use),
     ("ipvs.scheduler", Use),
     ("ipvs.strictARP", Ignore("no address is put on an interface")),
     ("ipvs.syncPeriod", Use),
@@ -65,7 +64,7 @@ pub(super) const FIELDS: &[(&str, Do)] = &[
     ("mode", Ignore(MODE)),
     ("nftables.masqueradeAll", Use),
     ("nftables.masqueradeBit", Ignore(MARKS)),
-    ("nftables.minSyncPeriod", Ignore(BATCHES)),
+    ("nftables.minSyncPeriod", Use),
     ("nftables.syncPeriod", Use),
     ("nodePortAddresses", Use),
     ("oomScoreAdj", Use),

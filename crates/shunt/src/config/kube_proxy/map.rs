@@ -38,12 +38,13 @@ pub(super) fn settings(fields: &mut Fields, file: &Path, cpus: u64, notes: &mut 
     put("oomScoreAdj", "oomScoreAdj", Some(score.to_string()));
     let mode = fields.text("mode").unwrap_or_else(|| "iptables".into());
     put("nodePort.addresses", "nodePortAddresses", node_ports(fields, &mode, notes));
-    let period = match mode.as_str() {
-        "ipvs" => "ipvs.syncPeriod",
-        "nftables" => "nftables.syncPeriod",
-        _ => "iptables.syncPeriod",
+    let [period, least] = match mode.as_str() {
+        "ipvs" => ["ipvs.syncPeriod", "ipvs.minSyncPeriod"],
+        "nftables" => ["nftables.syncPeriod", "nftables.minSyncPeriod"],
+        _ => ["iptables.syncPeriod", "iptables.minSyncPeriod"],
     };
     put("syncPeriod", period, fields.duration(period));
+    put("minSyncPeriod", least, fields.duration(least));
     put("bpf.ctTcpMax", "conntrack", flow_rows(fields, cpus));
     for (key, field) in [
         ("flows.tcpEstablishedTimeout", "conntrack.tcpEstablishedTimeout"),

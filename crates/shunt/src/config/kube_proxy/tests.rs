@@ -115,6 +115,9 @@ fn each_field_that_means_something_here_becomes_a_setting() {
         ("iptables: {syncPeriod: 45s}", "syncPeriod", "45s"),
         ("mode: nftables\nnftables: {syncPeriod: 1m30s}\niptables: {syncPeriod: 45s}", "syncPeriod", "1m30s"),
         ("mode: ipvs\nipvs: {syncPeriod: 20s}", "syncPeriod", "20s"),
+        ("iptables: {minSyncPeriod: 1s}\nnftables: {minSyncPeriod: 2s}", "minSyncPeriod", "1s"),
+        ("mode: nftables\nnftables: {minSyncPeriod: 500ms}", "minSyncPeriod", "500ms"),
+        ("mode: ipvs\nipvs: {minSyncPeriod: 3s}", "minSyncPeriod", "3s"),
         ("conntrack: {tcpEstablishedTimeout: 24h0m0s}", "flows.tcpEstablishedTimeout", "24h0m0s"),
         ("conntrack: {tcpCloseWaitTimeout: 1h0m0s}", "flows.tcpClosingTimeout", "1h0m0s"),
         ("conntrack: {udpTimeout: 30s}", "flows.udpUnconfirmedTimeout", "30s"),
@@ -171,12 +174,31 @@ fn a_kubeconfig_beside_the_file_stands_in_for_one_that_is_not_there() {
 }
 
 #[test]
-fn the_guide_names_every_field() {
+fn the_guide_names_every_field_and_why_one_has_no_effect() {
     let guide = include_str!("../../../../../docs/kube-proxy.md");
+    let told = |name: &str, what: &Do| match what {
+        Do::Use => guide.contains(&format!("`{name}`")),
+        Do::Ignore(why) => {
+            let end = format!("| {why} |");
+            guide.lines().any(|line| line.contains(&format!("`{name}`")) && line.ends_with(&end))
+        }
+    };
     let missing: Vec<_> = FIELDS
         .iter()
+        .filter(|(name, what)| !["apiVersion", "kind"].contains(name) && !told(name, what))
         .map(|(name, _)| *name)
-        .filter(|name| !["apiVersion", "kind"].contains(name) && !guide.contains(&format!("`{name}`")))
         .collect();
     assert_eq!(missing, Vec::<&str>::new());
+}
+
+#[test]
+fn what_has_no_effect_is_one_line_with_the_reason_of_each() {
+    let read =
+        read(&with("clusterCIDR: 10.0.0.0/8\ndetectLocalMode: BridgeInterface\nenableProfiling: false\n"));
+    let ignored: Vec<_> = notes(&read).into_iter().filter(|n| n.contains("accepted and ignored")).collect();
+    assert_eq!(ignored.len(), 1, "{ignored:?}");
+    for field in ["clusterCIDR", "detectLocalMode"] {
+        assert!(ignored[0].contains(&format!("{field} (pods are known by their interfaces)")), "{ignored:?}");
+    }
+    assert!(!ignored[0].contains("enableProfiling"), "it asks for nothing: {ignored:?}");
 }

@@ -1,9 +1,13 @@
 //! How the API server is reached.
 
+use crate::server::rest_client_metrics::RestClient;
+use axum::http::Request;
+use kube::client::Body;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Where the API server is and who we are to it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,11 +28,11 @@ const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const READ_TIMEOUT: Duration = Duration::from_secs(310);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A client; it does not connect yet.
+/// A client whose requests are counted; it does not connect yet.
 ///
 /// # Errors
 /// One line that says what is missing and what to set.
-pub async fn connect(access: &Access) -> Result<Client, String> {
+pub async fn connect(access: &Access, metrics: &RestClient) -> Result<Client, String> {
     let mut config = match access {
         Access::Kubeconfig(path, server) => from_file(path, server.as_deref()).await?,
         Access::Host(host, port) => from_host(host, *port, Path::new(SERVICE_ACCOUNT))?,
@@ -41,7 +45,29 @@ pub async fn connect(access: &Access) -> Result<Client, String> {
     };
     config.read_timeout = Some(READ_TIMEOUT);
     config.connect_timeout = Some(CONNECT_TIMEOUT);
-    Client::try_from(config).map_err(|e| format!("API client: {e}"))
+    // Not the authority, which may have a password.
+    let (host, port) = (config.cluster_url.host().unwrap_or_default(), config.cluster_url.port());
+    let host = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let client = Client::try_from(config).map_err(|e| format!("API client: {e}"))?;
+    Ok(counted(client, host, metrics.clone()))
+}
+
+/// The same client, with its requests in the metrics.
+fn counted(client: Client, host: String, metrics: RestClient) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let shared = Arc::new((host, metrics));
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (client, shared) = (client.clone(), shared.clone());
+        async move {
+            let (method, begun) = (request.method().clone(), Instant::now());
+            let answer = client.send(request).await;
+            let code = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+            let (host, metrics) = &*shared;
+            metrics.observe(host, method.as_str(), code, begun.elapsed());
+            answer
+        }
+    });
+    Client::new(service, namespace)
 }
 
 /// The URL of an API server; a host that is one already stays as it is.

@@ -149,3 +149,28 @@ async fn kubeadms_kubeconfig_tells_the_server_and_another_address_may_stand_in_f
     assert_eq!(url("fd00::1", 6443), "https://[fd00::1]:6443");
     assert_eq!(url("http://127.0.0.1:8001", 6443), "http://127.0.0.1:8001");
 }
+
+#[tokio::test]
+async fn requests_are_counted_with_their_code_or_as_an_error_and_no_password_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let server = tokio::spawn(axum::serve(listener, axum::Router::new()).into_future());
+    let metrics = RestClient::default();
+    let access = Access::Host(format!("http://user:secret@{at}"), 0);
+    let client = connect(&access, &metrics).await.unwrap();
+    ask(&client).await.unwrap_err();
+    server.abort();
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let access = Access::Host(format!("http://{closed}"), 0);
+    ask(&connect(&access, &metrics).await.unwrap()).await.unwrap_err();
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &metrics.registry()).unwrap();
+    for line in [
+        format!(r#"rest_client_requests_total{{code="404",host="{at}",method="GET"}} 1"#),
+        format!(r#"rest_client_requests_total{{code="<error>",host="{closed}",method="GET"}} 1"#),
+        format!(r#"rest_client_request_duration_seconds_count{{host="{at}",verb="GET"}} 1"#),
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("secret"), "{text}");
+}

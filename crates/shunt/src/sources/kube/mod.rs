@@ -16,8 +16,9 @@ use kube::core::Status;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource};
 use malformed::Malformed;
-use object::{Body, Nodes, Pods, ServiceCidrs, Services, Slices, Watched};
+use object::{Body, Namespaces, Nodes, Pods, ServiceCidrs, Services, Slices, Watched};
 use shunt_model::Problem;
+use shunt_model::objects::Kind;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -31,6 +32,8 @@ pub struct Wanted {
     pub proxy: String,
     /// This node's pods too.
     pub pods: bool,
+    /// Namespaces that have a label of this key; none when empty.
+    pub namespaces: String,
 }
 
 impl Wanted {
@@ -47,6 +50,7 @@ pub async fn watch(client: Client, wanted: &Wanted, events: Sender) {
     let slices = watcher::Config::default().labels("!service.kubernetes.io/headless");
     let nodes = watcher::Config::default().fields(&format!("metadata.name={}", wanted.node));
     let pods = watcher::Config::default().fields(&format!("spec.nodeName={}", wanted.node));
+    let namespaces = watcher::Config::default().labels(&wanted.namespaces);
     let cidrs = watcher::Config::default();
     tokio::join!(
         follow::<Services>(client.clone(), services, events.clone()),
@@ -55,7 +59,12 @@ pub async fn watch(client: Client, wanted: &Wanted, events: Sender) {
         optional::<ServiceCidrs>(client.clone(), cidrs, events.clone()),
         async {
             if wanted.pods {
-                follow::<Pods>(client, pods, events).await;
+                follow::<Pods>(client.clone(), pods, events.clone()).await;
+            }
+        },
+        async {
+            if !wanted.namespaces.is_empty() {
+                follow::<Namespaces>(client.clone(), namespaces, events.clone()).await;
             }
         },
     );
@@ -137,7 +146,7 @@ where
                 Err(error) if B::OPTIONAL && refused(&error).is_some() => return refused(&error),
                 Err(error) => {
                     down = true;
-                    said.push(Event::Connection(B::KIND, Err(chain(&error))));
+                    said.push(broken(B::KIND, &error));
                 }
             },
         }
@@ -180,6 +189,21 @@ fn applied<B: Body>(object: Watched<B>, malformed: &mut Malformed) -> Vec<Event>
         }
         // The end of a list takes what was not in it for gone.
         Err(what) => vec![Event::Seen(B::KIND, namespace, name), malformed.is(about, &what)],
+    }
+}
+
+/// What an error means: the API is away, or does not let us.
+fn broken(kind: Kind, error: &watcher::Error) -> Event {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status),
+        _ => None,
+    };
+    match status.filter(|status| status.code == 403) {
+        Some(status) => Event::Forbidden(kind, status.message.clone()),
+        None => Event::Connection(kind, Err(chain(error))),
     }
 }
 

@@ -5,7 +5,7 @@ use kube::Resource;
 use kube::core::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
-use shunt_model::objects::{EndpointSlice, Kind, Meta, Node, Pod, Service, ServiceCidr};
+use shunt_model::objects::{EndpointSlice, Kind, Meta, Namespace, Node, Pod, Service, ServiceCidr};
 use std::borrow::Cow;
 use std::fmt::Debug;
 
@@ -42,6 +42,7 @@ bodies! {
     Slices = EndpointSlice, "discovery.k8s.io", "endpointslices";
     Nodes = Node, "", "nodes";
     Pods = Pod, "", "pods";
+    Namespaces = Namespace, "", "namespaces";
     ServiceCidrs = ServiceCidr, "networking.k8s.io", "servicecidrs";
 }
 
@@ -57,7 +58,7 @@ impl<B: Body> Watched<B> {
     pub(super) fn name(&self) -> (String, String) {
         let name = self.meta.name.clone().unwrap_or_default();
         let namespace = self.meta.namespace.clone().unwrap_or_else(|| "default".into());
-        (if matches!(B::KIND, Kind::Node | Kind::ServiceCidr) { String::new() } else { namespace }, name)
+        (if B::KIND.is_namespaced() { namespace } else { String::new() }, name)
     }
 
     /// `Kind namespace/name`.

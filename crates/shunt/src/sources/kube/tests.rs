@@ -3,9 +3,9 @@ use crate::sources::Object;
 use axum::Router;
 use axum::body::Body as HttpBody;
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::routing::get;
 use futures::stream;
-use shunt_model::objects::Kind;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -19,6 +19,8 @@ struct Api {
     asked: Arc<Mutex<Vec<HashMap<String, String>>>>,
     /// What was asked of pods.
     pods: Arc<Mutex<Vec<HashMap<String, String>>>>,
+    /// What was asked of namespaces, which nobody may list until the second try.
+    namespaces: Arc<Mutex<Vec<HashMap<String, String>>>>,
     /// With what ServiceCIDRs are refused.
     cidrs: Arc<Mutex<Option<u16>>>,
 }
@@ -30,6 +32,7 @@ impl Api {
             .route("/apis/discovery.k8s.io/v1/endpointslices", get(nothing))
             .route("/api/v1/nodes", get(nothing))
             .route("/api/v1/pods", get(pods))
+            .route("/api/v1/namespaces", get(namespaces))
             .route("/apis/networking.k8s.io/v1/servicecidrs", get(cidrs))
             .with_state(self);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -71,6 +74,22 @@ async fn cidrs(State(api): State<Api>, query: Query<HashMap<String, String>>) ->
 async fn pods(State(api): State<Api>, Query(query): Query<HashMap<String, String>>) -> HttpBody {
     api.pods.lock().unwrap().push(query.clone());
     nothing(State(api), Query(query)).await
+}
+
+async fn namespaces(
+    State(api): State<Api>,
+    Query(query): Query<HashMap<String, String>>,
+) -> (StatusCode, HttpBody) {
+    let asked = {
+        let mut asked = api.namespaces.lock().unwrap();
+        asked.push(query.clone());
+        asked.len()
+    };
+    if asked > 1 {
+        return (StatusCode::OK, nothing(State(api), Query(query)).await);
+    }
+    let status = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"namespaces is forbidden: User x","reason":"Forbidden","code":403}"#;
+    (StatusCode::FORBIDDEN, HttpBody::from(status))
 }
 
 async fn nothing(State(_): State<Api>, Query(query): Query<HashMap<String, String>>) -> HttpBody {
@@ -294,5 +313,42 @@ async fn an_api_that_is_away_is_not_told_to_be_back_at_each_try() {
     let client = Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
     let task = tokio::spawn(watch_n1(client, sender));
     assert_eq!(told(&mut events, 6).await, ["begin", "down", "begin", "down", "begin", "down"]);
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_kind_that_may_not_be_read_is_told_apart_from_an_api_that_is_away_and_holds_up_no_other() {
+    let api = Api::default();
+    api.lists.lock().unwrap().push(list("5", &[]));
+    let (sender, mut events) = mpsc::channel(64);
+    let client = api.clone().serve().await;
+    let wanted = Wanted { node: "n1".into(), namespaces: "a/b".into(), ..Wanted::default() };
+    let task = tokio::spawn(async move { super::watch(client, &wanted, sender).await });
+    let (mut refusals, mut ended) = (Vec::new(), Vec::new());
+    while ended.len() < 5 {
+        let next = tokio::time::timeout(std::time::Duration::from_secs(20), events.recv());
+        match next.await.unwrap_or_else(|_| panic!("no more than {ended:?}")).unwrap() {
+            Event::Forbidden(kind, error) => refusals.push((kind, error)),
+            Event::Connection(kind, Err(error)) => panic!("{kind:?} is not away: {error}"),
+            Event::ListEnds(kind) => ended.push(kind),
+            _ => {}
+        }
+    }
+    assert_eq!(refusals, [(Kind::Namespace, "namespaces is forbidden: User x".into())]);
+    assert!(ended.contains(&Kind::Namespace), "it is asked for again: {ended:?}");
+    assert_eq!(api.namespaces.lock().unwrap()[0]["labelSelector"], "a/b");
+    task.abort();
+}
+
+#[tokio::test]
+async fn namespaces_are_watched_only_where_a_label_of_theirs_counts() {
+    let api = Api::default();
+    api.lists.lock().unwrap().push(list("5", &[]));
+    let (sender, mut events) = mpsc::channel(64);
+    let client = api.clone().serve().await;
+    let task = tokio::spawn(watch_n1(client, sender));
+    told(&mut events, 2).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(api.namespaces.lock().unwrap().len(), 0);
     task.abort();
 }

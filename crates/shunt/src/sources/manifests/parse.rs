@@ -22,7 +22,8 @@ impl Parsed {
         match json["kind"].as_str() {
             _ if json.is_null() => {}
             Some(
-                "List" | "ServiceList" | "EndpointSliceList" | "NodeList" | "PodList" | "ServiceCIDRList",
+                "List" | "ServiceList" | "EndpointSliceList" | "NodeList" | "PodList" | "ServiceCIDRList"
+                | "NamespaceList",
             ) => {
                 let Json::Object(mut list) = json else { return };
                 let Some(Json::Array(items)) = list.remove("items") else {
@@ -43,8 +44,9 @@ impl Parsed {
             ("Node", "v1" | "") => Kind::Node,
             ("Pod", "v1" | "") => Kind::Pod,
             ("ServiceCIDR", "networking.k8s.io/v1" | "") => Kind::ServiceCidr,
+            ("Namespace", "v1" | "") => Kind::Namespace,
             // Directories of manifests are often a whole application's.
-            ("Service" | "EndpointSlice" | "Node" | "Pod" | "ServiceCIDR", _) => {
+            ("Service" | "EndpointSlice" | "Node" | "Pod" | "ServiceCIDR" | "Namespace", _) => {
                 return self.problem(
                     at,
                     format!("{kind} of apiVersion {api:?}"),

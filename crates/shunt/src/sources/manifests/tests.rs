@@ -170,3 +170,26 @@ async fn edits_are_followed_live() {
     assert_eq!(next().await, Event::Delete(Kind::Service, "default".into(), "web".into()));
     task.abort();
 }
+
+#[test]
+fn pods_and_namespaces_are_read_with_the_labels_and_uids_that_the_opt_out_goes_by() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "apiVersion: v1\nkind: NamespaceList\nitems:\n- apiVersion: v1\n  kind: Namespace\n  metadata:\n    name: mesh\n    \
+                labels: {shunt.io/socket-lb: disabled}\n---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: web\n  namespace: mesh\n  \
+                uid: a-b\nspec:\n  nodeName: n1\n";
+    write(&dir, "a.yaml", text);
+    let mut asked = shunt_model::opt_out::OptOuts::new("shunt.io/socket-lb", "n1");
+    let mut directory = Directory::new(dir.path());
+    for event in scan(&mut directory) {
+        match event {
+            Event::Apply(Object::Pod(pod)) => asked.apply_pod(&pod),
+            Event::Apply(Object::Namespace(namespace)) => asked.apply_namespace(&namespace),
+            Event::ListEnds(kind) => asked.end_replace(kind),
+            _ => {}
+        }
+    }
+    assert_eq!(asked.pods().collect::<Vec<_>>(), [("mesh/web", "a-b")]);
+    assert!(asked.is_listed());
+    write(&dir, "a.yaml", "");
+    assert_eq!(applied(&scan(&mut directory)), ["-Pod mesh/web", "-Namespace /mesh"]);
+}

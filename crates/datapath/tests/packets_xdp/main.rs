@@ -1,0 +1,42 @@
+//! The packet cases again, on a device that runs XDP: what comes in meets `xdp` and then, if it passes, `tc_ingress`, and must
+//! fare as with tc alone. And what XDP does by itself.
+#![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
+
+#[path = "../packets/coverage.rs"]
+mod coverage;
+mod driver;
+#[path = "../packets/dsr.rs"]
+mod dsr;
+#[path = "../packets/dsr_ipip.rs"]
+mod dsr_ipip;
+#[path = "../packets/flows.rs"]
+mod flows;
+#[path = "../packets/fragments.rs"]
+mod fragments;
+#[path = "../packets/icmp_error.rs"]
+mod icmp_error;
+#[path = "../packets/local_socket.rs"]
+mod local_socket;
+#[path = "../packets/maglev.rs"]
+mod maglev;
+#[path = "../packets/multihomed.rs"]
+mod multihomed;
+#[path = "../packets/no_backend.rs"]
+mod no_backend;
+#[path = "../packets/packet.rs"]
+mod packet;
+#[path = "../packets/pods.rs"]
+mod pods;
+#[path = "../packets/policy.rs"]
+mod policy;
+#[path = "../packets/safety.rs"]
+mod safety;
+#[path = "../packets/snat.rs"]
+mod snat;
+#[path = "../packets/vip.rs"]
+mod vip;
+#[path = "../packets/world.rs"]
+mod world;
+
+/// See `packets/main.rs`.
+const AT_DRIVER: bool = true;

@@ -1,0 +1,211 @@
+//! The backend's node: a packet that another node balanced arrives, and says what its client asked for.
+//!
+//! Nothing is believed that is not in our own maps: the service must be one of ours, served by DSR, and the backend that
+//! the packet is for one of its backends and on this node. Whoever forges such a packet gains no more than by a packet to
+//! the service itself.
+
+use crate::config;
+use crate::headers::ETH_LEN;
+use crate::maps::Scratch;
+use crate::outcome::{Outcome, count};
+use crate::packet::Packet;
+use crate::steps::dsr::info::Info;
+use crate::steps::dsr::wrap::{self, Wrap};
+use crate::steps::known::{self, Entered};
+use crate::steps::parse::{Parse, Parsed};
+use crate::steps::pick::slot_id;
+use crate::steps::{admit, jiffies, ring, vip};
+use aya_ebpf::helpers::generated::bpf_loop;
+use core::ffi::c_void;
+use shunt_common::{
+    Direction, Egress, Flow, Frontend, FrontendKey, PortBe, Reason, Scope, csum, feature, flow_flag,
+    frontend_flag, seen, tcp,
+};
+
+/// Whether a packet may carry information: its transport header begins later than it need. Every other packet is told at
+/// the cost of this comparison.
+#[inline(always)]
+pub fn may_inform<A: Info>(p: &Parsed<A>) -> bool {
+    config::has(feature::DSR_OPT) && p.l4 != ETH_LEN + A::HEADER
+}
+
+/// Whether a packet carries another, which takes no more than a look at its header.
+#[inline(always)]
+pub fn may_carry<P: Packet, A: Wrap>(pkt: P) -> bool {
+    config::has(feature::DSR_IPIP) && A::is_wrapped(pkt)
+}
+
+/// Takes the outer header off a packet that carries a client's to a backend here: the backend's id. Zero when it is none of
+/// ours, and stays as it is.
+#[inline(never)]
+pub fn uncover<P: Packet, A: Info + Wrap>(pkt: P) -> u32 {
+    let Some(scratch) = A::scratch() else { return 0 };
+    // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
+    let key = unsafe { &mut (*scratch).reply };
+    let Some(pod) = A::peek(pkt, key) else { return 0 };
+    let id = match A::flow(key) {
+        // SAFETY: a value of the flow map; the kernel keeps it in place while the program runs.
+        Some(row)
+            if unsafe { (*row).dst == pod && (*row).flags & (flow_flag::REPLY | flow_flag::DSR) == 0 } =>
+        unsafe { (*row).backend },
+        _ => match serving(key.proto as u8, key.dst, key.dport) {
+            Some(frontend) => local(frontend, pod, PortBe(0)),
+            None => return 0,
+        },
+    };
+    if id == 0 {
+        count(Reason::DsrRefused, Direction::Ingress, pkt.len());
+        return 0;
+    }
+    if wrap::unwrap::<P, A>(pkt) { id } else { 0 }
+}
+
+/// Takes the information off a packet and remembers what it says. `None` when it carries none.
+#[inline(always)]
+pub fn arrive<P: Packet, A: Parse + Info>(pkt: P, p: &Parsed<A>) -> Option<Outcome> {
+    let (addr, port) = A::informed(pkt)?;
+    let Some(frontend) = serving(p.key.proto as u8, addr, port) else {
+        return Some(Outcome::Left(Reason::DsrRefused));
+    };
+    let id = local(frontend, p.key.dst, p.key.dport);
+    if id == 0 {
+        return Some(Outcome::Left(Reason::DsrRefused));
+    }
+    if p.fragment {
+        return Some(Outcome::Drop(Reason::Fragment));
+    }
+    if !admit::admits(frontend, p.key.src) {
+        return Some(Outcome::Drop(Reason::SourceRange));
+    }
+    if !A::disinform(pkt) {
+        return Some(Outcome::Drop(Reason::RewriteFailed));
+    }
+    Some(match follow(p, addr, port) {
+        Following::Known => Outcome::Stack,
+        Following::Other => Outcome::Drop(Reason::DsrCollision),
+        Following::Nobody => match remember(p, addr, port, frontend.service, id) {
+            Ok(()) => Outcome::Stack,
+            Err(reason) => Outcome::Drop(reason),
+        },
+    })
+}
+
+/// The frontend that the information names: a row of its own, or else, since the client may have asked a node whose address
+/// is unknown here, the one that marks a NodePort.
+#[inline(always)]
+pub fn serving<A: Info>(proto: u8, addr: A, port: PortBe) -> Option<&'static Frontend> {
+    if !addr.is_possible() {
+        return None;
+    }
+    let mut row = A::frontend(&FrontendKey::new(addr, port, proto));
+    if row.is_none() && !vip::is_vip(addr, Scope::Internal) {
+        row = A::frontend(&FrontendKey::new(A::ZERO, port, proto));
+    }
+    // SAFETY: a value of the frontend map; the kernel keeps it in place while the program runs.
+    let row = unsafe { &*row? };
+    (row.flags & frontend_flag::DSR != 0).then_some(row)
+}
+
+/// The search for a backend by its address and port.
+#[repr(C)]
+struct Search<A> {
+    addr: A,
+    port: PortBe,
+    pad: u16,
+    offset: u32,
+    found: u32,
+}
+
+/// The id of the frontend's backend on this node with an address and a port, any port when that is zero; zero when there is
+/// none. Only packets that begin a flow here ask.
+#[inline(always)]
+fn local<A: Info>(frontend: &Frontend, addr: A, port: PortBe) -> u32 {
+    let pool = frontend.pool(Scope::External);
+    let mut search = Search { addr, port, pad: 0, offset: pool.offset, found: 0 };
+    // SAFETY: the callback has the signature that bpf_loop wants, and the context outlives the call.
+    unsafe {
+        bpf_loop(pool.len, compare::<A> as *mut c_void, (&raw mut search).cast(), 0);
+    }
+    search.found
+}
+
+/// Looks at one slot; 1 ends the loop.
+extern "C" fn compare<A: Info>(i: u32, search: *mut Search<A>) -> i64 {
+    // SAFETY: the context of the loop.
+    let search = unsafe { &mut *search };
+    let Some(id) = slot_id(search.offset.wrapping_add(i)) else { return 1 };
+    let Some(row) = A::backend(id) else { return 0 };
+    // SAFETY: a row of an array map lives as long as the program.
+    let row = unsafe { &*row };
+    if row.addr != search.addr || (search.port.0 != 0 && row.port != search.port) {
+        return 0;
+    }
+    if row.state != 0 && row.is_local() {
+        search.found = id;
+    }
+    1
+}
+
+/// What is known of an informed packet's tuple.
+enum Following {
+    /// Its flow, which it has entered.
+    Known,
+    /// No flow.
+    Nobody,
+    /// Another flow, which lives.
+    Other,
+}
+
+#[inline(always)]
+fn follow<A: Info>(p: &Parsed<A>, addr: A, port: PortBe) -> Following {
+    let Some(row) = known::find(p) else { return Following::Nobody };
+    let same = row.has(flow_flag::DSR_END) && row.get().dst == addr && row.get().dport == port;
+    if !same {
+        let closed = tcp::phase(row.get().seen, row.get().peer_seen) == tcp::Phase::Closed;
+        if p.is_udp() || !closed {
+            return Following::Other;
+        }
+        known::end(p, row.get());
+        return Following::Nobody;
+    }
+    match known::enter(p, row) {
+        Entered::Follow(_) => Following::Known,
+        Entered::Anew => Following::Nobody,
+        Entered::Fragment => Following::Other,
+    }
+}
+
+/// Makes the flow's rows: the reply's first, which no other flow may have. A failure leaves nothing behind.
+#[inline(always)]
+fn remember<A: Info>(p: &Parsed<A>, addr: A, port: PortBe, service: u32, backend: u32) -> Result<(), Reason> {
+    let Some(scratch) = A::scratch() else { return Err(Reason::FlowTableFull) };
+    // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
+    let Scratch { row, reply, .. } = unsafe { &mut *scratch };
+    let there = csum::delta_words(addr.words(), p.key.dst.words());
+    *reply = p.key.reversed();
+    *row = Flow {
+        src: addr,
+        dst: p.key.src,
+        sport: port,
+        dport: p.key.sport,
+        delta: !there,
+        stamp: jiffies(),
+        service,
+        backend,
+        ring: 0,
+        flags: flow_flag::DSR_END | flow_flag::REPLY,
+        seen: 0,
+        peer_seen: if p.is_udp() { seen::ACK } else { tcp::seen_by(p.tcp) },
+        egress: Egress { ifindex: 0, dmac: [0; 6], smac: [0; 6] },
+    };
+    A::insert_flow(reply, row).map_err(|_| Reason::DsrCollision)?;
+    (row.src, row.dst, row.sport, row.dport) = (p.key.src, addr, p.key.sport, port);
+    (row.seen, row.peer_seen) = (row.peer_seen, 0);
+    row.delta = there;
+    row.flags = flow_flag::DSR_END;
+    row.ring = ring::take(&p.key);
+    A::insert_flow(&p.key, row).map_err(|_| {
+        A::remove_flow(reply);
+        Reason::FlowTableFull
+    })
+}
