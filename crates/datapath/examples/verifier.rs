@@ -32,10 +32,10 @@ fn main() -> ExitCode {
     for (name, features) in configurations() {
         let mut config = TestRun::config(&Settings::new("/", "/"));
         config.features = features;
-        match TestRun::load(&config, &Sizes::default()) {
-            Ok(loaded) => {
-                for (program, &count) in loaded.verified() {
-                    let entry = most.entry(program.clone()).or_default();
+        match TestRun::load(&config, &Sizes::default()).and_then(|run| run.verified()) {
+            Ok(verified) => {
+                for (program, count) in verified {
+                    let entry = most.entry(program).or_default();
                     if count > entry.0 {
                         *entry = (count, name.clone());
                     }
