@@ -94,11 +94,7 @@ fn by_route<P: Packet, A: Parse>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> Outcom
     if !write(pkt, p, row, 1) {
         return Outcome::Drop(Reason::RewriteFailed);
     }
-    if pkt.send_to_neighbour(fib.ifindex, fib.family, &fib.dst) {
-        Outcome::Redirected
-    } else {
-        Outcome::Drop(Reason::NoRoute)
-    }
+    forward::to_neighbour(pkt, fib)
 }
 
 /// Writes the quoted packet as its sender knows it, and the addresses of the error itself. Sums follow by difference: one
