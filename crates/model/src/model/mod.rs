@@ -241,7 +241,7 @@ impl Model {
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.node.problems.clone();
-        problems.extend(self.service_cidrs.wanted().1);
+        problems.extend_from_slice(self.service_cidrs.problems());
         problems.extend(self.services.values().flat_map(|e| e.problems()).cloned());
         problems
     }

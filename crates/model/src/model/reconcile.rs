@@ -91,13 +91,13 @@ impl Model {
     }
 
     /// The ServiceCIDRs that the maps should hold and do not.
-    fn service_cidrs_due(&self) -> Option<BTreeSet<IpNet>> {
-        self.service_cidrs.wanted().0.filter(|nets| nets != self.ledger.service_cidrs())
+    fn service_cidrs_due(&self) -> Option<&BTreeSet<IpNet>> {
+        self.service_cidrs.wanted().filter(|nets| *nets != self.ledger.service_cidrs())
     }
 
     /// Returns how many writes failed. They are tried again by every reconcile.
     fn reconcile_service_cidrs(&mut self, store: &mut dyn MapStore, report: &mut Report) -> usize {
-        let Some(nets) = self.service_cidrs_due() else { return 0 };
+        let Some(nets) = self.service_cidrs_due().cloned() else { return 0 };
         let Err(error) = self.apply(store, &Op::PutServiceCidrs(nets), report) else { return 0 };
         report.failed.push(Failure { object: "ServiceCIDRs".into(), error });
         1
