@@ -143,6 +143,8 @@ pub struct Model {
 struct Round {
     current: u32,
     synced: bool,
+    /// Not listed yet, and not to be waited for.
+    without: bool,
     /// The own Node was in the list under way.
     node_seen: bool,
 }
@@ -202,7 +204,7 @@ impl Model {
         self.ledger.tick(second);
     }
 
-    /// Whether every kind has been listed once.
+    /// Whether every kind has been listed once, but for those that have to be done without.
     #[must_use]
     pub fn is_synced(&self) -> bool {
         self.waiting().is_empty()
@@ -216,7 +218,11 @@ impl Model {
             Kind::Pod => self.options.host_ports,
             Kind::ServiceCidr | Kind::Namespace => false,
         };
-        Kind::ALL.into_iter().filter(needed).filter(|k| !self.rounds[*k as usize].synced).collect()
+        let missing = |k: &Kind| {
+            let round = &self.rounds[*k as usize];
+            !round.synced && !round.without
+        };
+        Kind::ALL.into_iter().filter(needed).filter(missing).collect()
     }
 
     /// How much of each limited thing is in use.

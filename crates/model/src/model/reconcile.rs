@@ -9,6 +9,7 @@ use crate::objects::Kind;
 use crate::snapshot::{ServiceName, whose};
 use crate::store::{Family, MapError, MapStore, Op};
 use ipnet::IpNet;
+use shunt_common::{Frontend, FrontendKind};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -106,7 +107,9 @@ impl Model {
     /// Once, when all has been listed: rows that were read back and that nobody asks for are orphans.
     fn sweep(&mut self) {
         if !std::mem::replace(&mut self.swept, true) {
-            let keys = self.ledger.frontends().map(|(key, _)| *key);
+            let without_pods = self.rounds[Kind::Pod as usize].without;
+            let kept = |row: &Frontend| without_pods && row.kind == FrontendKind::HostPort as u8;
+            let keys = self.ledger.frontends().filter(|(_, row)| !kept(row)).map(|(key, _)| *key);
             self.orphans.extend(keys.filter(|key| self.claims.holder(key).is_none()));
         }
     }
