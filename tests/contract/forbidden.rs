@@ -19,7 +19,7 @@ fn services_go_on_where_pods_and_service_cidrs_may_not_be_listed() {
     c.lab.api().forbid(&[Kind::Pod, Kind::ServiceCidr]);
     c.lab.nodes[0].agent.start().unwrap();
     c.lab.nodes[0].agent.wait_ready(Duration::from_secs(30)).unwrap();
-    let told = || ask(&c.lab.nodes[0].agent, "status").to_string();
+    let told = || ask(&c.lab.nodes[0].agent, "status")["problems"].to_string();
     eventually("what is missing is told", || {
         let told = told();
         let both = ["pods is forbidden", "servicecidrs.networking.k8s.io is forbidden"];
