@@ -1,6 +1,7 @@
 //! Single programs on single packets: what packet tests, the benchmark and `explain` run.
 
 use crate::attach::xdp;
+pub use crate::load::Cost;
 use crate::load::{self, OnDemand};
 use crate::mapped::Arrays;
 use crate::{
@@ -268,11 +269,11 @@ impl TestRun {
         }))
     }
 
-    /// Has every program verified; instructions that the verifier walked for each: the budget of `cargo xtask test-kernels`.
+    /// Has every program verified; what each takes of what the verifier allows: the budget of `cargo xtask test-kernels`.
     ///
     /// # Errors
     /// [`Error::Verifier`] when the kernel refuses one.
-    pub fn verified(&self) -> Result<BTreeMap<String, u32>, Error> {
-        self.loaded.walked()
+    pub fn verified(&self) -> Result<BTreeMap<String, Cost>, Error> {
+        self.loaded.costs()
     }
 }

@@ -3,8 +3,10 @@
 mod config;
 mod object;
 mod on_demand;
+mod stack;
 
 pub(crate) use config::{adopt_sizes, config, warn_of_size};
+pub use object::Cost;
 pub(crate) use on_demand::OnDemand;
 
 use crate::pins::Pins;

@@ -1,9 +1,10 @@
 //! The object: its maps, and its programs one by one.
 
+use super::stack;
 use crate::attach::xdp;
 use crate::object::OBJECT;
 use crate::pins::Pins;
-use crate::{Error, MapSpec};
+use crate::{Error, MapSpec, sys};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use shunt_common::{Config, feature};
@@ -22,7 +23,24 @@ pub(super) struct Object {
 pub(super) struct Verified {
     pub(super) fd: OwnedFd,
     /// Instructions that the verifier walked.
-    pub(super) walked: u32,
+    walked: u32,
+}
+
+/// What a program takes of what the verifier allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cost {
+    /// Instructions that the verifier walked, of a million.
+    pub walked: u32,
+    /// Bytes of stack, of 512, as far as the instructions tell.
+    pub stack: u32,
+}
+
+impl Verified {
+    pub(super) fn cost(&self) -> Result<Cost, Error> {
+        let code = sys::program::instructions(self.fd.as_fd());
+        let code = code.map_err(Error::system("reading a program's instructions"))?;
+        Ok(Cost { walked: self.walked, stack: stack::depth(&code) })
+    }
 }
 
 /// Maps by name.

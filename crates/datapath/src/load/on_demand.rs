@@ -1,7 +1,7 @@
 //! Programs that are verified when they are first wanted: a packet test runs one or two of them, and the verifier takes its
 //! time for each.
 
-use super::object::{Maps, Object, Verified, unknown_program};
+use super::object::{Cost, Maps, Object, Verified, unknown_program};
 use crate::{Error, MapSpec};
 use shunt_common::Config;
 use std::cell::{OnceCell, RefCell};
@@ -40,10 +40,10 @@ impl OnDemand {
         self.maps.clone_of(name)
     }
 
-    /// Instructions that the verifier walked for each program.
-    pub(crate) fn walked(&self) -> Result<BTreeMap<String, u32>, Error> {
-        let walked = |name: &String| Ok((name.clone(), self.verified(name)?.walked));
-        self.programs.keys().map(walked).collect()
+    /// What each program takes of what the verifier allows.
+    pub(crate) fn costs(&self) -> Result<BTreeMap<String, Cost>, Error> {
+        let cost = |name: &String| Ok((name.clone(), self.verified(name)?.cost()?));
+        self.programs.keys().map(cost).collect()
     }
 
     fn verified(&self, name: &str) -> Result<&Verified, Error> {
