@@ -28,7 +28,9 @@ pub fn relay<P: Packet, A: Parse>(
         return None;
     }
     let row = about(pkt, p)?;
-    if !serves(row.flags) {
+    // At the far end of a DSR flow an error about what the pod sent is as the pod knows it.
+    let is_as_sent = row.flags & (flow_flag::DSR_END | flow_flag::REPLY) == flow_flag::DSR_END;
+    if is_as_sent || !serves(row.flags) {
         return None;
     }
     Some(if row.flags & flow_flag::FIB != 0 {
