@@ -91,14 +91,6 @@ fn below(start: usize, functions: &BTreeMap<usize, &[Insn]>, known: &mut BTreeMa
     let callees = body.iter().enumerate().filter_map(|(at, insn)| insn.callee(start + at));
     let deepest = callees.map(|callee| below(callee, functions, known)).max().unwrap_or(0);
     let depth = frame(body).next_multiple_of(ROUNDED) + deepest;
-    if body.len() > 0 {
-        eprintln!(
-            "fn {start} len {} frame {} depth {depth} callees {:?}",
-            body.len(),
-            frame(body),
-            body.iter().enumerate().filter_map(|(at, insn)| insn.callee(start + at)).collect::<BTreeSet<_>>()
-        );
-    }
     known.insert(start, depth);
     depth
 }
