@@ -47,8 +47,18 @@ pub fn main(args: &[String]) -> Result<()> {
     let programs = guest::build()?;
     let mut budget = Budget::read()?;
     let (mut passed, mut failed) = (0, Vec::new());
-    for kernel in chosen {
-        let report = boot(kernel, &programs, refresh)?;
+    let files = chosen.iter().map(|kernel| suite::kernel(kernel, refresh)).collect::<Result<Vec<_>>>()?;
+    // A guest keeps one CPU busy, with the verifier mostly: they run side by side.
+    let reports = std::thread::scope(|scope| {
+        let boots: Vec<_> =
+            chosen.iter().zip(&files).map(|(k, f)| scope.spawn(|| boot(k, f, &programs))).collect();
+        boots
+            .into_iter()
+            .map(|b| b.join().unwrap_or_else(|e| std::panic::resume_unwind(e)))
+            .collect::<Vec<_>>()
+    });
+    for (kernel, report) in chosen.into_iter().zip(reports) {
+        let report = report?;
         passed += report.tally.passed;
         for what in report.failed.iter().chain(&report.tally.failed_names) {
             failed.push(format!("{}: {what}", kernel.name));
@@ -76,9 +86,8 @@ fn names() -> Vec<&'static str> {
     KERNELS.iter().map(|kernel| kernel.name).collect()
 }
 
-fn boot(kernel: &Kernel, programs: &[guest::Program], refresh: bool) -> Result<Report> {
-    let files = suite::kernel(kernel, refresh)?;
-    let initramfs = initramfs::pack(&files, programs)?;
+fn boot(kernel: &Kernel, files: &suite::Files, programs: &[guest::Program]) -> Result<Report> {
+    let initramfs = initramfs::pack(files, programs)?;
     sh::say(format!(
         "test-kernels: booting {} (Debian {}, Linux {})",
         kernel.name, kernel.suite, files.release
@@ -140,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_program_that_never_ends_is_a_failure() {
-        let programs = [guest::Program { name: "verifier", path: "x".into(), args: "" }];
+        let programs = [guest::Program { name: "verifier", path: "x".into(), env: "", args: "" }];
         let report = read("verified connect4 dual,opt 12 64\r\nKernel panic\r\n", &programs);
         let load = Load { program: "connect4".into(), configuration: "dual,opt".into() };
         assert_eq!(report.verified, [(load, Cost { walked: 12, stack: 64 })]);
