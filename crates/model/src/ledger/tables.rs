@@ -25,7 +25,7 @@ pub struct TableSpace {
 }
 
 impl TableSpace {
-    /// Up to `limit` arrays.
+    /// Of `limit` elements, a whole number of arrays or not.
     pub const fn new(limit: u32) -> Self {
         Self { chunks: Vec::new(), limit }
     }
@@ -35,13 +35,13 @@ impl TableSpace {
         let taken = self.chunks.iter_mut().zip(0..).find_map(|(c, n)| Some((n, c.take(units)?)));
         let (number, room) = match taken {
             Some(taken) => taken,
-            None if (self.chunks.len() as u32) < self.limit => {
-                let mut chunk = Space::new(CHUNK_UNITS);
+            None => {
+                let number = self.chunks.len() as u32;
+                let mut chunk = self.array(number)?;
                 let room = chunk.take(units)?;
                 self.chunks.push(chunk);
-                (self.chunks.len() as u32 - 1, room)
+                (number, room)
             }
-            None => return None,
         };
         Some(number * CHUNK_UNITS + room.offset)
     }
@@ -49,13 +49,18 @@ impl TableSpace {
     /// Takes this very room; false when it is not wholly free or no room at all.
     pub fn reserve(&mut self, at: u32, units: u32) -> bool {
         let number = at / CHUNK_UNITS;
-        if number >= self.limit {
-            return false;
-        }
         while self.chunks.len() as u32 <= number {
-            self.chunks.push(Space::new(CHUNK_UNITS));
+            let Some(chunk) = self.array(self.chunks.len() as u32) else { return false };
+            self.chunks.push(chunk);
         }
         self.chunks[number as usize].reserve(Pool { offset: at % CHUNK_UNITS, len: units })
+    }
+
+    /// An array of which nothing is given out; `None` beyond the limit.
+    fn array(&self, number: u32) -> Option<Space> {
+        let before = number.checked_mul(CHUNK_UNITS)?;
+        let units = self.limit.checked_sub(before)?.min(CHUNK_UNITS);
+        (units > 0).then(|| Space::new(units))
     }
 
     /// Gives a table's room back in a batch.
@@ -75,6 +80,35 @@ impl TableSpace {
     #[must_use]
     pub fn taken(&self) -> usize {
         self.chunks.iter().map(Space::taken).sum()
+    }
+}
+
+/// How much is built in a batch: nothing else happens meanwhile.
+#[derive(Debug)]
+pub struct Builds {
+    limit: u32,
+    built: u32,
+}
+
+impl Builds {
+    /// About `limit` values in a batch: no group begins when there are so many.
+    pub const fn new(limit: u32) -> Self {
+        Self { limit, built: 0 }
+    }
+
+    /// A batch begins.
+    pub fn begin(&mut self) {
+        self.built = 0;
+    }
+
+    /// Whether a group may still have new tables in this batch; the first may always.
+    pub const fn may_begin(&self) -> bool {
+        self.built == 0 || self.built < self.limit
+    }
+
+    /// A table of so many values is built.
+    pub fn built(&mut self, values: u32) {
+        self.built = self.built.saturating_add(values);
     }
 }
 
