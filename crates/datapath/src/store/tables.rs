@@ -22,9 +22,13 @@ pub(crate) struct Tables {
 
 impl Tables {
     pub(crate) fn new(map: impl Fn(&'static str) -> Result<OwnedFd, Error>) -> Result<Self, Error> {
-        let outer = map(MAP)?;
-        let info = sys::map::info(outer.as_fd()).map_err(Error::system("reading map maglev"))?;
-        Ok(Self { outer, max: info.max_entries, chunks: Vec::new() })
+        Self::on(map(MAP)?).map_err(Error::system("reading map maglev"))
+    }
+
+    /// In this array of maps.
+    pub(crate) fn on(outer: OwnedFd) -> io::Result<Self> {
+        let max = sys::map::info(outer.as_fd())?.max_entries;
+        Ok(Self { outer, max, chunks: Vec::new() })
     }
 
     /// How many arrays there may be.
@@ -74,7 +78,7 @@ impl Tables {
     }
 
     /// An array's descriptor; `None` when it is not made yet.
-    fn chunk(&mut self, number: u32) -> io::Result<Option<&OwnedFd>> {
+    pub(crate) fn chunk(&mut self, number: u32) -> io::Result<Option<&OwnedFd>> {
         let index = number as usize;
         if self.chunks.len() <= index {
             self.chunks.resize_with(index + 1, || None);

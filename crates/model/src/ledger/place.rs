@@ -70,7 +70,7 @@ impl Ledger {
     /// [`PlaceError`] when the maps have no room, or the group has tables and must wait for new ones; nothing stays taken.
     pub fn place(&mut self, service: u32, group: &Group) -> Result<Entries, PlaceError> {
         if !group.wants_maglev() {
-            return Ok(self.place_by(service, group, By::Chance)?);
+            return self.place_by(service, group, By::Chance);
         }
         let served = || group.frontends.iter().filter_map(|front| self.frontend(&front.key));
         let has_table = served().any(|row| row.flags & frontend_flag::MAGLEV != 0);

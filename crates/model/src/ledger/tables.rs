@@ -155,3 +155,36 @@ pub(super) fn words(ids: &[u32], ordered: &[(u32, Member)], at: u32, wide: bool)
     words.push(TableRef::new(at, wide).0);
     words
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::maglev::Settings;
+    use shunt_common::maglev::CHUNKS;
+
+    #[test]
+    fn ten_thousand_services_of_ten_backends_need_less_than_half_of_a_u32_table_for_each() {
+        let settings = Settings::default();
+        let mut space = TableSpace::new(CHUNKS * CHUNK_UNITS);
+        let units = settings.units(10);
+        assert!((0..10_000).all(|_| space.take(units).is_some()));
+        // Whole arrays are what the kernel allocates.
+        let bytes = space.chunks.len() as u64 * u64::from(CHUNK_UNITS) * 8;
+        let plain = 10_000 * u64::from(settings.size) * 4;
+        println!("{} arrays, {bytes} bytes; {plain} bytes as u32", space.chunks.len());
+        assert_eq!((space.taken() as u64 * 8, bytes), (164_000_000, 40 << 22));
+        assert!(bytes * 2 < plain, "{bytes} of {plain}");
+    }
+
+    #[test]
+    fn a_limit_that_is_no_whole_number_of_arrays_is_kept_and_no_table_lies_in_two() {
+        let mut space = TableSpace::new(2 * CHUNK_UNITS + 5);
+        let half = CHUNK_UNITS / 2 + 1;
+        assert_eq!(
+            [half, half, half, 5, 1].map(|units| space.take(units)),
+            [Some(0), Some(CHUNK_UNITS), None, Some(half), Some(half + 5)]
+        );
+        assert!(!space.reserve(2 * CHUNK_UNITS, 6) && !space.reserve(3 * CHUNK_UNITS, 1));
+        assert!(space.reserve(2 * CHUNK_UNITS, 5));
+    }
+}
