@@ -1,8 +1,10 @@
 //! Maglev: every node picks the same backend for a flow, so a client whose packets come to another node goes on.
 //!
-//! What can go on depends on the forwarding mode. By DSR the backend knows the client itself, so a TCP connection does. By SNAT
-//! it knows the node and a port of the node's, which is another one then: datagrams reach the same backend, a TCP
-//! connection to a remote backend cannot go on, with any balancer.
+//! What can go on depends on the forwarding mode. By SNAT the backend knows the node and a port of the node's, which is
+//! another one then: datagrams reach the same backend, a TCP connection to a remote backend cannot go on, with any balancer.
+//! By DSR the backend knows the client itself, so a TCP connection does go on. With dispatch `ipip` every one does. With `opt`
+//! those do whose backends are on neither of the two nodes: the backend's node knows a flow that came to it past another node
+//! by another tuple than one that came to it directly.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use serde_json::{Value, json};
@@ -26,36 +28,53 @@ const SIZE: usize = 1021;
 
 #[test]
 fn connections_go_on_with_their_backends_when_their_packets_come_to_another_node() {
-    let mut lab =
-        Lab::without_agents(Topology { nodes: 3, ..Topology::new("maglev", Style::Routed) }).unwrap();
-    for node in &mut lab.nodes {
-        node.agent.extra = vec!["--set".into(), format!("maglev.tableSize={SIZE}")];
-        node.agent.start().unwrap();
-    }
-    lab.nodes.iter().for_each(|n| n.agent.wait_ready(Duration::from_secs(30)).unwrap());
-    for (name, mode, algorithm) in
-        [("by-dsr", "dsr", "maglev"), ("by-snat", "snat", "maglev"), ("random", "snat", "random")]
-    {
-        lab.api().put(service(name, mode, algorithm)).unwrap();
+    let topology = Topology { nodes: 3, ..Topology::new("maglev", Style::Routed) };
+    let mut lab = Lab::without_agents(topology).unwrap();
+    start(&mut lab, "opt");
+    let (all, far) = (json!({"app": "web"}), json!({"node": "node3"}));
+    for (name, selector, mode, algorithm) in [
+        ("by-dsr", &all, "dsr", "maglev"),
+        ("far", &far, "dsr", "maglev"),
+        ("by-snat", &all, "snat", "maglev"),
+        ("random", &all, "snat", "random"),
+    ] {
+        lab.api().put(service(name, selector, mode, algorithm)).unwrap();
     }
     lab.settle().unwrap();
     for v6 in [false, true] {
-        eventually_answers(&lab.client, address(&lab, "by-dsr", v6, TCP));
-        eventually_answers(&lab.client, address(&lab, "by-snat", v6, TCP));
+        for name in ["by-dsr", "far", "by-snat"] {
+            eventually_answers(&lab.client, address(&lab, name, v6, TCP));
+        }
         every_node_has_the_same_table(&lab, v6);
     }
     listings(&lab);
     for v6 in [false, true] {
-        fail_over(&lab, v6);
+        fail_over(&lab, "far", v6);
+    }
+    start(&mut lab, "ipip");
+    for v6 in [false, true] {
+        fail_over(&lab, "by-dsr", v6);
     }
 }
 
-fn service(name: &str, mode: &str, algorithm: &str) -> Value {
+fn start(lab: &mut Lab, dispatch: &str) {
+    for node in &mut lab.nodes {
+        if node.agent.id().is_some() {
+            node.agent.term().unwrap();
+        }
+        let settings = [format!("maglev.tableSize={SIZE}"), format!("loadBalancer.dsrDispatch={dispatch}")];
+        node.agent.extra = settings.into_iter().flat_map(|s| ["--set".into(), s]).collect();
+        node.agent.start().unwrap();
+    }
+    lab.nodes.iter().for_each(|n| n.agent.wait_ready(Duration::from_secs(30)).unwrap());
+}
+
+fn service(name: &str, selector: &Value, mode: &str, algorithm: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {"name": name, "namespace": "default", "annotations":
             {"shunt.io/forwarding-mode": mode, "shunt.io/lb-algorithm": algorithm}},
-        "spec": {"type": "LoadBalancer", "ipFamilyPolicy": "PreferDualStack", "selector": {"app": "web"}, "ports": [
+        "spec": {"type": "LoadBalancer", "ipFamilyPolicy": "PreferDualStack", "selector": selector, "ports": [
             {"name": "tcp", "port": TCP, "targetPort": 8080},
             {"name": "udp", "port": UDP, "targetPort": 8081, "protocol": "UDP"},
             {"name": "echo", "port": ECHO, "targetPort": 8082}]},
@@ -88,8 +107,8 @@ fn backends(lab: &Lab, node: usize, v6: bool) -> BTreeMap<u64, String> {
 fn table(lab: &Lab, node: usize, name: &str, v6: bool) -> Vec<String> {
     let agent = &lab.nodes[node].agent;
     let vip = address(lab, name, v6, TCP).to_string();
-    let frontends = ask(agent, "bpf lb list");
-    let of = |row: &&Value| row["address"].as_str().unwrap() == format!("{vip}/TCP");
+    let frontends = ask(agent, "bpf lb list --frontends");
+    let of = |row: &&Value| row["address"] == format!("{vip}/TCP");
     let row = frontends.as_array().unwrap().iter().find(of).unwrap_or_else(|| panic!("{vip}: {frontends}"));
     let found = ask(agent, &format!("bpf lb maglev get {}", row["service"]));
     let of_family = &found[0][if v6 { "ipv6" } else { "ipv4" }];
@@ -115,7 +134,7 @@ fn listings(lab: &Lab) {
     let (head, rows) = text.split_once('\n').unwrap();
     assert_eq!(head.split_whitespace().collect::<Vec<_>>(), ["SVC", "ID", "LOOKUP", "TABLE"]);
     let rows: Vec<&str> = rows.lines().collect();
-    assert_eq!(rows.len(), 6, "three ports of two services: {text:.200}");
+    assert_eq!(rows.len(), 9, "three ports of three services: {text:.200}");
     let found = ask(agent, "bpf lb maglev list");
     for (row, object) in rows.iter().zip(found.as_array().unwrap()) {
         let (id, tables) = row.split_once(' ').unwrap();
@@ -140,24 +159,22 @@ fn listings(lab: &Lab) {
 }
 
 /// Connections by DSR and queries by both are open; then the router sends their packets to the second node.
-fn fail_over(lab: &Lab, v6: bool) {
+fn fail_over(lab: &Lab, direct: &str, v6: bool) {
     lead_to(lab, 1, v6);
     let to = |name, port| address(lab, name, v6, port);
-    let connections = hold(&lab.client, 60, &[to("by-dsr", ECHO)], &[to("by-snat", UDP), to("by-dsr", UDP)]);
-    let queries: Vec<Process> = ["by-snat", "by-dsr"]
-        .into_iter()
-        .cycle()
-        .take(12)
-        .map(|name| resolver(&lab.client, to(name, UDP)))
-        .collect();
+    let connections = hold(&lab.client, 60, &[to(direct, ECHO)], &[to("by-snat", UDP), to(direct, UDP)]);
+    let services = ["by-snat", direct].into_iter().cycle().take(12);
+    let queries: Vec<Process> = services.map(|name| resolver(&lab.client, to(name, UDP))).collect();
     std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(flows(lab, 1, to("by-dsr", ECHO)), 0, "nothing has come to the second node yet");
+    let before = flows(lab, 1, to(direct, ECHO));
 
     lead_to(lab, 2, v6);
     std::thread::sleep(Duration::from_millis(1500));
-    assert!(flows(lab, 1, to("by-dsr", ECHO)) >= 60, "all go by the second node now");
+    let after = flows(lab, 1, to(direct, ECHO));
+    println!("{direct}, v6 {v6}: {before} of 60 flows at the second node, then {after}");
+    assert!(before < 50 && after >= 60, "all go by the second node now");
     let held: Held = finish(connections).unwrap();
-    assert_eq!((held.opened, &held.broken[..], held.lost), (60, &[][..], 0), "v6 {v6}: {held:?}");
+    assert_eq!((held.opened, &held.broken[..], held.lost), (60, &[][..], 0), "{direct}, v6 {v6}: {held:?}");
     let mut pods = BTreeSet::new();
     for process in queries {
         let queries: Queries = finish(process).unwrap();
