@@ -2,7 +2,7 @@
 
 use crate::mapped::{Arrays, Mapped};
 use crate::{Error, Table, maps as specs};
-use shunt_common::maglev::TableRef;
+use shunt_common::maglev::{CHUNK_UNITS, TableRef};
 use shunt_common::maps::{
     BACKENDS4, BACKENDS6, FRONTENDS4, FRONTENDS6, MAGLEV, POOL, POOL_LANES, SERVICE_CIDRS, SOURCE_RANGES4,
 };
@@ -173,7 +173,7 @@ impl MapStore for KernelStore {
             slots: self.arrays.pool.elements() * POOL_LANES as u32,
             frontends: self.frontends4.max_entries().min(self.frontends6.max_entries()),
             ranges: self.ranges.max_entries(),
-            chunks: self.tables.max(),
+            table_units: self.tables.max().saturating_mul(CHUNK_UNITS),
         }
     }
 }

@@ -10,6 +10,7 @@ use common::world::{Event, event, node_address};
 use common::{CAPACITY, Cluster, NODE};
 use proptest::prelude::*;
 use shunt_common::{Frontend, Pool};
+use shunt_model::maglev::Settings;
 use shunt_model::objects::Kind;
 use shunt_model::store::{Actual, BackendRow, Capacity, Family, FrontendRef, Op};
 use shunt_model::{MapStore, Model, Options, Usage};
@@ -57,9 +58,17 @@ fn fresh(cluster: &Cluster) -> Actual {
     fresh.store.dump().unwrap()
 }
 
-/// With everything on that can be.
-fn options() -> Options {
-    Options { host_ports: true, source_ranges_for_all: true, ..Options::new(NODE) }
+/// With everything on that can be; tables are small, and two are built at once.
+fn options(maglev: bool) -> Options {
+    let tables = Settings { size: 251, ..Settings::default() };
+    Options {
+        host_ports: true,
+        source_ranges_for_all: true,
+        maglev,
+        tables,
+        tables_at_once: 500,
+        ..Options::new(NODE)
+    }
 }
 
 fn happen(cluster: &mut Cluster, event: &Event) {
@@ -137,8 +146,9 @@ proptest! {
         events in prop::collection::vec(event(), 1..60),
         seed: u64,
         permille in 0..500u32,
+        maglev: bool,
     ) {
-        let mut cluster = Cluster::new(options());
+        let mut cluster = Cluster::new(options(maglev));
         cluster.store = shunt_model::store::Faulty::new(cluster.store.inner.clone(), seed, permille);
         for event in &events {
             happen(&mut cluster, event);
@@ -150,8 +160,11 @@ proptest! {
     }
 
     #[test]
-    fn a_restart_over_the_same_objects_writes_nothing(events in prop::collection::vec(event(), 1..40)) {
-        let mut cluster = Cluster::new(options());
+    fn a_restart_over_the_same_objects_writes_nothing(
+        events in prop::collection::vec(event(), 1..40),
+        maglev: bool,
+    ) {
+        let mut cluster = Cluster::new(options(maglev));
         events.iter().for_each(|e| happen(&mut cluster, e));
         cluster.settle();
         let (before, written) = (cluster.store.dump().unwrap(), cluster.store.inner.applied);
@@ -170,8 +183,9 @@ proptest! {
         events in prop::collection::vec(event(), 1..40),
         seed: u64,
         permille in 0..300u32,
+        maglev: bool,
     ) {
-        let mut cluster = Cluster::new(options());
+        let mut cluster = Cluster::new(options(maglev));
         let faulty = shunt_model::store::Faulty::new(cluster.store.inner.clone(), seed, permille);
         let mut watching = Watching::new(faulty);
         for event in &events {
@@ -195,9 +209,12 @@ proptest! {
         slots in 1..16u32,
         frontends in 1..12u32,
         ranges in 0..6u32,
+        // A table has 34.
+        table_units in prop_oneof![0..34u32, 34..400u32],
+        maglev: bool,
     ) {
-        let small = Capacity { backends, slots, frontends, ranges, chunks: 4 };
-        let mut cluster = Cluster::with_capacity(options(), small);
+        let small = Capacity { backends, slots, frontends, ranges, table_units };
+        let mut cluster = Cluster::with_capacity(options(maglev), small);
         for event in &events {
             happen(&mut cluster, event);
         }
@@ -221,9 +238,10 @@ proptest! {
     #[test]
     fn whatever_else_writes_to_the_maps_verify_repairs(
         events in prop::collection::vec(event(), 10..40),
-        damage in prop::collection::vec((0..6u8, any::<prop::sample::Index>()), 1..6),
+        damage in prop::collection::vec((0..7u8, any::<prop::sample::Index>()), 1..6),
+        maglev: bool,
     ) {
-        let mut cluster = Cluster::new(options());
+        let mut cluster = Cluster::new(options(maglev));
         events.iter().for_each(|e| happen(&mut cluster, e));
         cluster.settle();
         let before = cluster.store.dump().unwrap();

@@ -115,3 +115,26 @@ fn where_nodes_may_differ_in_their_backends_snat_holds_and_a_problem_says_so() {
     let options = Options { service_topology: false, ..mode(Mode::Dsr) };
     assert_eq!(direct(options, "", ", hints: {forZones: [{name: a}]}").0, both(), "hints that do not count");
 }
+
+#[test]
+fn a_pool_that_only_the_row_of_a_node_port_named_goes_with_its_dsr() {
+    // The node has no address, so the NodePort has no frontend beside the row that marks it.
+    let text = "kind: Service
+metadata: {name: web}
+spec: {type: NodePort, clusterIP: 10.96.0.10, internalTrafficPolicy: Local, ports: [{port: 80, nodePort: 30080}]}
+---
+kind: EndpointSlice
+metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+endpoints: [{addresses: [10.244.2.5], nodeName: node-2, hints: {forZones: [{name: zone-a}]}}]
+ports: [{port: 8080}]";
+    let mut cluster = Cluster::new(mode(Mode::Dsr));
+    Object::read(text).into_iter().for_each(|o| cluster.apply(o));
+    cluster.settle();
+    assert!(cluster.store.inner.applied > 0);
+    let written = cluster.store.inner.applied;
+    cluster.restart();
+    cluster.relist();
+    cluster.settle();
+    assert_eq!(cluster.store.inner.applied, written, "each time it was looked at");
+}

@@ -113,6 +113,7 @@ fn entries() -> Entries {
         pools: vec![(pool, vec![1, 2])],
         tables: Vec::new(),
         no_table: None,
+        table_due: false,
         frontends: groups[0].frontends.iter().map(row).collect(),
         kept: Vec::new(),
     }

@@ -23,7 +23,7 @@ impl MapStore for Void {
         Ok(Actual::default())
     }
     fn capacity(&self) -> Capacity {
-        Capacity { backends: 1 << 17, slots: 1 << 19, frontends: 1 << 16, ranges: 64, chunks: 4 }
+        Capacity { backends: 1 << 17, slots: 1 << 19, frontends: 1 << 16, ranges: 64, table_units: 1 << 21 }
     }
 }
 

@@ -1,10 +1,11 @@
 //! How full maps are and what they cost.
 
 use crate::mapped::Arrays;
-use crate::store::rows;
+use crate::store::{rows, tables::Tables};
 use crate::{Error, MapSpec};
 use shunt_common::maps::{
-    BACKENDS4, BACKENDS6, DEVICES, FLOWS4, FLOWS6, FRONTENDS4, FRONTENDS6, SOURCE_RANGES4, SOURCE_RANGES6,
+    BACKENDS4, BACKENDS6, DEVICES, FLOWS4, FLOWS6, FRONTENDS4, FRONTENDS6, MAGLEV, SOURCE_RANGES4,
+    SOURCE_RANGES6,
 };
 use shunt_common::{Backend, Device, Flow, FlowKey, Frontend, FrontendKey, Ip4, Ip6, RangeKey};
 use std::fs;
@@ -25,6 +26,7 @@ pub struct MapUse {
 /// Reads one map's fill. Costs a walk over it.
 pub(super) fn of(spec: &MapSpec, map: &OwnedFd, arrays: &Arrays) -> Result<MapUse, Error> {
     let failed = || Error::system(format!("reading map {}", spec.name));
+    let mut bytes = memory(map).map_err(failed())?;
     let used = match spec.name {
         FRONTENDS4 => Some(count::<FrontendKey<Ip4>, Frontend>(map, spec)?),
         FRONTENDS6 => Some(count::<FrontendKey<Ip6>, Frontend>(map, spec)?),
@@ -35,9 +37,15 @@ pub(super) fn of(spec: &MapSpec, map: &OwnedFd, arrays: &Arrays) -> Result<MapUs
         BACKENDS6 => rows::all::<Backend<Ip6>>(&arrays.backends6).ok().map(|all| all.count() as u64),
         SOURCE_RANGES4 => Some(count_keys::<RangeKey<Ip4>>(map, spec)?),
         SOURCE_RANGES6 => Some(count_keys::<RangeKey<Ip6>>(map, spec)?),
+        MAGLEV => {
+            // The kernel accounts the arrays by themselves.
+            let made = of_tables(map).map_err(failed())?;
+            bytes += made.iter().sum::<u64>();
+            Some(made.len() as u64)
+        }
         _ => None,
     };
-    Ok(MapUse { spec: *spec, used, bytes: memory(map).map_err(failed())? })
+    Ok(MapUse { spec: *spec, used, bytes })
 }
 
 fn count<K: aya::Pod, V: aya::Pod>(map: &OwnedFd, spec: &MapSpec) -> Result<u64, Error> {
@@ -56,6 +64,13 @@ fn count_keys<K: aya::Pod>(map: &OwnedFd, spec: &MapSpec) -> Result<u64, Error> 
     let failed = || Error::system(format!("reading map {}", spec.name));
     let table = crate::Table::<K, u32>::new(map.try_clone().map_err(failed())?, spec.name)?;
     Ok(table.keys().map_err(failed())?.len() as u64)
+}
+
+/// The memory of each array of tables that was made.
+fn of_tables(map: &OwnedFd) -> io::Result<Vec<u64>> {
+    let mut tables = Tables::on(map.try_clone()?)?;
+    let numbers = 0..tables.max();
+    numbers.filter_map(|n| tables.chunk(n).transpose().map(|chunk| memory(chunk?))).collect()
 }
 
 /// What the kernel accounts a map with, from `/proc/self/fdinfo`.

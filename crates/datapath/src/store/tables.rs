@@ -22,9 +22,13 @@ pub(crate) struct Tables {
 
 impl Tables {
     pub(crate) fn new(map: impl Fn(&'static str) -> Result<OwnedFd, Error>) -> Result<Self, Error> {
-        let outer = map(MAP)?;
-        let info = sys::map::info(outer.as_fd()).map_err(Error::system("reading map maglev"))?;
-        Ok(Self { outer, max: info.max_entries, chunks: Vec::new() })
+        Self::on(map(MAP)?).map_err(Error::system("reading map maglev"))
+    }
+
+    /// In this array of maps.
+    pub(crate) fn on(outer: OwnedFd) -> io::Result<Self> {
+        let max = sys::map::info(outer.as_fd())?.max_entries;
+        Ok(Self { outer, max, chunks: Vec::new() })
     }
 
     /// How many arrays there may be.
@@ -36,14 +40,14 @@ impl Tables {
     pub(super) fn put(&mut self, at: u32, table: &[u8]) -> Result<(), MapError> {
         let (number, first) = (at / CHUNK_UNITS, (at % CHUNK_UNITS) as usize * 8);
         if number >= self.max || first + table.len() > CHUNK_UNITS as usize * 8 {
-            return Err(MapError::tables_full(self.max));
+            return Err(MapError::tables_full());
         }
         let failed = |what| super::kernel(MAP, what);
         if self.chunk(number).map_err(failed("opening an array"))?.is_none() {
-            self.make(number).map_err(failed("making an array"))?;
+            self.make(number).map_err(no_array)?;
         }
         let Ok(Some(chunk)) = self.chunk(number) else {
-            return Err(MapError::tables_full(self.max));
+            return Err(MapError::tables_full());
         };
         write(chunk, first, table).map_err(failed("mapping into memory"))
     }
@@ -74,7 +78,7 @@ impl Tables {
     }
 
     /// An array's descriptor; `None` when it is not made yet.
-    fn chunk(&mut self, number: u32) -> io::Result<Option<&OwnedFd>> {
+    pub(crate) fn chunk(&mut self, number: u32) -> io::Result<Option<&OwnedFd>> {
         let index = number as usize;
         if self.chunks.len() <= index {
             self.chunks.resize_with(index + 1, || None);
@@ -99,6 +103,13 @@ impl Tables {
         self.chunks[number as usize] = Some(chunk);
         Ok(())
     }
+}
+
+/// Most likely a limit on the agent's memory, which the pools and frontends of its services still fit in.
+fn no_array(error: io::Error) -> MapError {
+    let mib = CHUNK_UNITS / (1 << 17);
+    let why = format!("making one more array of {mib} MiB in map {MAP}: {error}; give the agent more memory");
+    MapError::NoTable { why }
 }
 
 /// Copies bytes into an array, through the pages that they lie in.

@@ -14,3 +14,4 @@ mod reading;
 mod sockets;
 mod storing;
 mod support;
+mod tables;

@@ -20,7 +20,7 @@ pub use place::{Entries, PlaceError};
 pub use quarantine::{Batch, Quarantine};
 pub use service_ids::ServiceIds;
 pub use space::Space;
-pub use tables::{Table, TableSpace};
+pub use tables::{Builds, Table, TableSpace};
 pub use usage::Usage;
 
 use crate::maglev;
@@ -67,6 +67,7 @@ pub struct Ledger {
     space: Space,
     maglev: maglev::Settings,
     tables: TableSpace,
+    builds: Builds,
     backends4: Backends<Ip4>,
     backends6: Backends<Ip6>,
     services: ServiceIds,
@@ -88,7 +89,8 @@ impl Ledger {
             service_cidrs: BTreeSet::new(),
             space: Space::new(capacity.slots),
             maglev: maglev::Settings::default(),
-            tables: TableSpace::new(capacity.chunks),
+            tables: TableSpace::new(capacity.table_units),
+            builds: Builds::new(0),
             backends4: Backends::new(capacity.backends),
             backends6: Backends::new(capacity.backends),
             services: ServiceIds::default(),
@@ -98,10 +100,11 @@ impl Ledger {
         }
     }
 
-    /// With tables of these settings.
+    /// With tables of these settings, of which about so many values are built in a batch.
     #[must_use]
-    pub fn with_maglev(mut self, settings: maglev::Settings) -> Self {
+    pub fn with_maglev(mut self, settings: maglev::Settings, in_a_batch: u32) -> Self {
         self.maglev = settings;
+        self.builds = Builds::new(in_a_batch);
         self
     }
 
@@ -115,6 +118,7 @@ impl Ledger {
         self.batch = Batch { number: self.batch.number + 1, second: self.second };
         self.space.begin(self.batch);
         self.tables.begin(self.batch);
+        self.builds.begin();
         self.backends4.begin(self.batch);
         self.backends6.begin(self.batch);
         self.services.begin(self.batch);
@@ -244,6 +248,12 @@ impl Ledger {
     /// The service ids.
     pub fn services(&mut self) -> &mut ServiceIds {
         &mut self.services
+    }
+
+    /// Whether one more group may have new tables in this batch.
+    #[must_use]
+    pub const fn may_build(&self) -> bool {
+        self.builds.may_begin()
     }
 
     /// The current batch.

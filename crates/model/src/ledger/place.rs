@@ -26,67 +26,117 @@ pub struct Entries {
     pub tables: Vec<(u32, Arc<[u8]>)>,
     /// Why the group is served at random though it asks for Maglev.
     pub no_table: Option<MapError>,
+    /// The group is served at random until a later batch has built its table.
+    pub table_due: bool,
     /// Frontends.
     pub frontends: Vec<(FrontendRef, Frontend)>,
     /// Ids of the backends that no pool names.
     pub kept: Vec<u32>,
 }
 
-/// No id or range is left for a group. What it had taken so far is given back.
-pub type PlaceError = MapError;
+/// Why a group gets no ids and ranges.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PlaceError {
+    /// No id or range is left. What it had taken so far is given back.
+    Map(MapError),
+    /// Enough tables have been built in this batch, and the group's rows have tables that serve until the next.
+    Later,
+}
+
+impl From<MapError> for PlaceError {
+    fn from(error: MapError) -> Self {
+        Self::Map(error)
+    }
+}
+
+/// How a group's pools are to be balanced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Chance,
+    /// By tables, which may be new or must be there.
+    Table {
+        new: bool,
+    },
+}
 
 impl Ledger {
     /// Gives ids and ranges to a group: those it has already where they still fit, else new ones. Each range is held, so
     /// that it stays while the group's rows are switched one by one; give each back by [`Self::release`] after that.
     ///
+    /// A group that asks for Maglev and can have no table is placed at random, which is better than nothing: for good, when
+    /// there is no room ([`Entries::no_table`]), or until a later batch builds it ([`Entries::table_due`]).
+    ///
+    /// # Errors
+    /// [`PlaceError`] when the maps have no room, or the group has tables and must wait for new ones; nothing stays taken.
+    pub fn place(&mut self, service: u32, group: &Group) -> Result<Entries, PlaceError> {
+        if !group.wants_maglev() {
+            return self.place_by(service, group, By::Chance);
+        }
+        let served = || group.frontends.iter().filter_map(|front| self.frontend(&front.key));
+        let has_table = served().any(|row| row.flags & frontend_flag::MAGLEV != 0);
+        match self.place_by(service, group, By::Table { new: self.builds.may_begin() }) {
+            Err(PlaceError::Later) if has_table => Err(PlaceError::Later),
+            Err(PlaceError::Later) => {
+                let entries = self.place_by(service, group, By::Chance)?;
+                Ok(Entries { table_due: true, ..entries })
+            }
+            Err(PlaceError::Map(why)) if why.is_full() => Ok(self.place_at_random(service, group, why)?),
+            placed => placed,
+        }
+    }
+
+    /// Places a group that asks for Maglev without a table.
+    ///
     /// # Errors
     /// [`MapError::Full`] when the maps have no room; nothing stays taken.
-    pub fn place(&mut self, service: u32, group: &Group) -> Result<Entries, PlaceError> {
-        let mut entries = Entries { service, ranges: group.ranges.clone(), ..Entries::default() };
-        let wants = group.wants_maglev();
-        let mut placed = self.place_pools(group, &mut entries, wants);
-        if wants && placed.as_ref().is_err_and(MapError::is_of_tables) {
-            // Random is better than nothing.
-            let why = placed.err();
-            entries.pools.iter().for_each(|(pool, _)| self.release(*pool));
-            entries = Entries { service, ranges: group.ranges.clone(), no_table: why, ..Entries::default() };
-            placed = self.place_pools(group, &mut entries, false);
+    pub fn place_at_random(
+        &mut self,
+        service: u32,
+        group: &Group,
+        why: MapError,
+    ) -> Result<Entries, MapError> {
+        match self.place_by(service, group, By::Chance) {
+            Ok(entries) => Ok(Entries { no_table: Some(why), ..entries }),
+            Err(PlaceError::Map(error)) => Err(error),
+            Err(PlaceError::Later) => Err(why),
         }
-        match placed {
-            Ok(pools) => {
-                for front in &group.frontends {
-                    let pools = front.reach.map(|scopes| scopes.map(|reach| pools[reach as usize]));
-                    let mut row = Frontend { service, pools: pools.unwrap_or_default(), ..front.row };
-                    if wants && front.reach.is_some() {
-                        match entries.no_table {
-                            None => row.flags |= frontend_flag::MAGLEV,
-                            Some(_) => row.algorithm = 0,
-                        }
-                    }
-                    entries.frontends.push((front.key, row));
-                }
-                Ok(entries)
-            }
+    }
+
+    fn place_by(&mut self, service: u32, group: &Group, by: By) -> Result<Entries, PlaceError> {
+        let mut entries = Entries { service, ranges: group.ranges.clone(), ..Entries::default() };
+        let pools = match self.place_pools(group, &mut entries, by) {
+            Ok(pools) => pools,
             Err(error) => {
                 entries.pools.iter().for_each(|(pool, _)| self.release(*pool));
-                Err(error)
+                return Err(error);
             }
+        };
+        for front in &group.frontends {
+            let pools = front.reach.map(|scopes| scopes.map(|reach| pools[reach as usize]));
+            let mut row = Frontend { service, pools: pools.unwrap_or_default(), ..front.row };
+            match by {
+                By::Chance => row.algorithm = 0,
+                By::Table { .. } if front.reach.is_some() => row.flags |= frontend_flag::MAGLEV,
+                By::Table { .. } => {}
+            }
+            entries.frontends.push((front.key, row));
         }
+        Ok(entries)
     }
 
     fn place_pools(
         &mut self,
         group: &Group,
         entries: &mut Entries,
-        maglev: bool,
-    ) -> Result<[Pool; REACHES], MapError> {
+        by: By,
+    ) -> Result<[Pool; REACHES], PlaceError> {
         let mut pools = [Pool::default(); REACHES];
         for (reach, targets) in group.pools.iter().enumerate() {
             let mut ids = self.assign_all(targets, entries)?;
             if ids.is_empty() && group.keep_last {
                 ids = self.last_known(group, reach);
             }
-            pools[reach] = self.place_pool(group, ids, entries, maglev)?;
+            pools[reach] = self.place_pool(group, ids, entries, by)?;
         }
         for target in &group.others {
             // No reason not to serve: in a map that is full only those are kept that have a row already.
@@ -115,11 +165,12 @@ impl Ledger {
         group: &Group,
         ids: Vec<u32>,
         entries: &mut Entries,
-        maglev: bool,
-    ) -> Result<Pool, MapError> {
+        by: By,
+    ) -> Result<Pool, PlaceError> {
         if ids.is_empty() {
             return Ok(Pool::default());
         }
+        let maglev = by != By::Chance;
         let slots = if maglev { 2 * ids.len() + 1 } else { ids.len() };
         let same = |have: &[u32]| have.len() == slots && have.starts_with(&ids);
         if let Some((pool, _)) = entries.pools.iter().find(|(_, have)| same(have)) {
@@ -134,6 +185,7 @@ impl Ledger {
         let (pool, words) = match (known, ordered) {
             (Some(pool), _) => (pool, self.words(group.family, pool).to_vec()),
             (None, None) => (self.take_range(group.family, ids.len() as u32, None)?, ids),
+            (None, Some(_)) if by == (By::Table { new: false }) => return Err(PlaceError::Later),
             (None, Some(ordered)) => self.take_with_table(group.family, &ids, &ordered, entries)?,
         };
         if let Some(range) = self.range_mut(pool) {
@@ -151,9 +203,14 @@ impl Ledger {
         entries: &Entries,
     ) -> Result<Vec<(u32, Member)>, MapError> {
         let rows: BTreeMap<u32, BackendRow> = entries.backends.iter().copied().collect();
-        let fits = ids.len() < usize::from(u16::MAX);
-        let ordered = self.ordered(family, ids, &rows).filter(|_| fits);
-        ordered.ok_or(MapError::tables_full(self.capacity.chunks))
+        let most = usize::from(u16::MAX) - 1;
+        let ordered = self.ordered(family, ids, &rows).filter(|_| ids.len() <= most);
+        ordered.ok_or_else(|| MapError::NoTable {
+            why: format!(
+                "a pool has {} backends, and a table has no numbers for more than {most}",
+                ids.len()
+            ),
+        })
     }
 
     /// A new range with a new table.
@@ -165,12 +222,13 @@ impl Ledger {
         entries: &mut Entries,
     ) -> Result<(Pool, Vec<u32>), MapError> {
         let units = self.maglev.units(ids.len());
-        let at = self.tables.take(units).ok_or(MapError::tables_full(self.capacity.chunks))?;
+        let at = self.tables.take(units).ok_or_else(MapError::tables_full)?;
         let names = names(ordered);
         let head = TableHead { digest: self.maglev.digest(&names), units: u64::from(units) };
         let table = Table { at, head };
         match self.take_range(family, ids.len() as u32, Some(table)) {
             Ok(pool) => {
+                self.builds.built(self.maglev.size);
                 entries.tables.push((at, self.maglev.table(&names).into()));
                 Ok((pool, words(ids, ordered, at, Settings::is_wide(ids.len()))))
             }

@@ -25,7 +25,7 @@ pub struct TableSpace {
 }
 
 impl TableSpace {
-    /// Up to `limit` arrays.
+    /// Of `limit` elements, a whole number of arrays or not.
     pub const fn new(limit: u32) -> Self {
         Self { chunks: Vec::new(), limit }
     }
@@ -35,13 +35,13 @@ impl TableSpace {
         let taken = self.chunks.iter_mut().zip(0..).find_map(|(c, n)| Some((n, c.take(units)?)));
         let (number, room) = match taken {
             Some(taken) => taken,
-            None if (self.chunks.len() as u32) < self.limit => {
-                let mut chunk = Space::new(CHUNK_UNITS);
+            None => {
+                let number = self.chunks.len() as u32;
+                let mut chunk = self.array(number)?;
                 let room = chunk.take(units)?;
                 self.chunks.push(chunk);
-                (self.chunks.len() as u32 - 1, room)
+                (number, room)
             }
-            None => return None,
         };
         Some(number * CHUNK_UNITS + room.offset)
     }
@@ -49,13 +49,18 @@ impl TableSpace {
     /// Takes this very room; false when it is not wholly free or no room at all.
     pub fn reserve(&mut self, at: u32, units: u32) -> bool {
         let number = at / CHUNK_UNITS;
-        if number >= self.limit {
-            return false;
-        }
         while self.chunks.len() as u32 <= number {
-            self.chunks.push(Space::new(CHUNK_UNITS));
+            let Some(chunk) = self.array(self.chunks.len() as u32) else { return false };
+            self.chunks.push(chunk);
         }
         self.chunks[number as usize].reserve(Pool { offset: at % CHUNK_UNITS, len: units })
+    }
+
+    /// An array of which nothing is given out; `None` beyond the limit.
+    fn array(&self, number: u32) -> Option<Space> {
+        let before = number.checked_mul(CHUNK_UNITS)?;
+        let units = self.limit.checked_sub(before)?.min(CHUNK_UNITS);
+        (units > 0).then(|| Space::new(units))
     }
 
     /// Gives a table's room back in a batch.
@@ -75,6 +80,35 @@ impl TableSpace {
     #[must_use]
     pub fn taken(&self) -> usize {
         self.chunks.iter().map(Space::taken).sum()
+    }
+}
+
+/// How much is built in a batch: nothing else happens meanwhile.
+#[derive(Debug)]
+pub struct Builds {
+    limit: u32,
+    built: u32,
+}
+
+impl Builds {
+    /// About `limit` values in a batch: no group begins when there are so many.
+    pub const fn new(limit: u32) -> Self {
+        Self { limit, built: 0 }
+    }
+
+    /// A batch begins.
+    pub fn begin(&mut self) {
+        self.built = 0;
+    }
+
+    /// Whether a group may still have new tables in this batch; the first may always.
+    pub const fn may_begin(&self) -> bool {
+        self.built == 0 || self.built < self.limit
+    }
+
+    /// A table of so many values is built.
+    pub fn built(&mut self, values: u32) {
+        self.built = self.built.saturating_add(values);
     }
 }
 
@@ -120,4 +154,37 @@ pub(super) fn words(ids: &[u32], ordered: &[(u32, Member)], at: u32, wide: bool)
     words.extend(ordered.iter().map(|(id, _)| *id));
     words.push(TableRef::new(at, wide).0);
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::maglev::Settings;
+    use shunt_common::maglev::CHUNKS;
+
+    #[test]
+    fn ten_thousand_services_of_ten_backends_need_less_than_half_of_a_u32_table_for_each() {
+        let settings = Settings::default();
+        let mut space = TableSpace::new(CHUNKS * CHUNK_UNITS);
+        let units = settings.units(10);
+        assert!((0..10_000).all(|_| space.take(units).is_some()));
+        // Whole arrays are what the kernel allocates.
+        let bytes = space.chunks.len() as u64 * u64::from(CHUNK_UNITS) * 8;
+        let plain = 10_000 * u64::from(settings.size) * 4;
+        println!("{} arrays, {bytes} bytes; {plain} bytes as u32", space.chunks.len());
+        assert_eq!((space.taken() as u64 * 8, bytes), (164_000_000, 40 << 22));
+        assert!(bytes * 2 < plain, "{bytes} of {plain}");
+    }
+
+    #[test]
+    fn a_limit_that_is_no_whole_number_of_arrays_is_kept_and_no_table_lies_in_two() {
+        let mut space = TableSpace::new(2 * CHUNK_UNITS + 5);
+        let half = CHUNK_UNITS / 2 + 1;
+        assert_eq!(
+            [half, half, half, 5, 1].map(|units| space.take(units)),
+            [Some(0), Some(CHUNK_UNITS), None, Some(half), Some(half + 5)]
+        );
+        assert!(!space.reserve(2 * CHUNK_UNITS, 6) && !space.reserve(3 * CHUNK_UNITS, 1));
+        assert!(space.reserve(2 * CHUNK_UNITS, 5));
+    }
 }

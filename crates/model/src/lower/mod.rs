@@ -172,10 +172,8 @@ impl Group {
 
     /// Chooses the backends, and says in each row what an empty pool means.
     fn fill<'a>(&mut self, port: &PortSpec, slices: impl Iterator<Item = &'a Slice>, here: &Here<'_>) {
-        // A pool that no row names would be written and freed again each time.
-        let uses = |reach| self.frontends.iter().any(|f| f.reach.is_some_and(|r| r.contains(&reach)));
-        let used = [Reach::Cluster, Reach::Local].map(|reach| (reach, uses(reach)));
-        if used.iter().all(|(_, used)| !used) {
+        let idle = |group: &Self| group.frontends.iter().all(|f| f.reach.is_none());
+        if idle(self) {
             return;
         }
         let endpoints = pools::endpoints(port, self.family, slices, here);
@@ -184,8 +182,13 @@ impl Group {
             self.give_up_dsr(
                 "its endpoints have topology hints, by which each node chooses among other backends",
             );
+            if idle(self) {
+                return;
+            }
         }
-        for (reach, _) in used.into_iter().filter(|(_, used)| *used) {
+        // A pool that no row names, or none any more, would be written and freed again each time.
+        let uses = |reach: &Reach| self.frontends.iter().any(|f| f.reach.is_some_and(|r| r.contains(reach)));
+        for reach in [Reach::Cluster, Reach::Local].into_iter().filter(uses) {
             self.pools[reach as usize] = pools::pool(&endpoints, reach);
         }
         self.others = pools::others(&endpoints, &self.pools);

@@ -75,7 +75,8 @@ mod tests {
 
     #[test]
     fn a_backend_departs_once_when_it_stops_serving_and_not_again_when_its_row_goes() {
-        let mut ledger = Ledger::new(Capacity { backends: 8, slots: 8, frontends: 8, ranges: 8, chunks: 4 });
+        let mut ledger =
+            Ledger::new(Capacity { backends: 8, slots: 8, frontends: 8, ranges: 8, table_units: 1 << 20 });
         let row = |state| BackendRow::new([10, 0, 0, 1].into(), 53, Proto::Udp, state, 0);
         let put = |state| Op::PutBackend { id: 1, row: row(state) };
         let delete = Op::DeleteBackend { family: Family::V4, id: 1 };

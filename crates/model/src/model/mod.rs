@@ -62,6 +62,9 @@ pub struct Options {
     pub maglev: bool,
     /// Tables of services that are balanced by Maglev.
     pub tables: crate::maglev::Settings,
+    /// About how many values of tables one [`Model::reconcile`] builds, at least one table; those of further services wait
+    /// for the next.
+    pub tables_at_once: u32,
     /// NodePorts.
     pub node_port: NodePortOptions,
 }
@@ -94,6 +97,7 @@ impl Options {
             service_proxy_name: String::new(),
             maglev: false,
             tables: crate::maglev::Settings::default(),
+            tables_at_once: 1 << 19,
             node_port,
         }
     }
@@ -126,6 +130,8 @@ pub struct Model {
     dirty: BTreeSet<ServiceName>,
     /// Services whose last writes failed; `retry_pending` makes them dirty.
     failed: BTreeSet<ServiceName>,
+    /// Services that wait for their Maglev tables to be built.
+    tables_due: BTreeSet<ServiceName>,
     /// Frontends that nobody asks for and that may still have a row.
     orphans: BTreeSet<FrontendRef>,
     /// Orphans whose removal failed.
@@ -162,7 +168,7 @@ impl Model {
     /// An empty model over empty maps.
     #[must_use]
     pub fn new(options: Options, capacity: Capacity) -> Self {
-        let tables = options.tables;
+        let (tables, at_once) = (options.tables, options.tables_at_once);
         Self {
             options,
             node: NodeState::default(),
@@ -178,10 +184,11 @@ impl Model {
             words: Words::default(),
             addresses: AddressIndex::default(),
             claims: Claims::default(),
-            ledger: Ledger::new(capacity).with_maglev(tables),
+            ledger: Ledger::new(capacity).with_maglev(tables, at_once),
             stale: BTreeSet::new(),
             dirty: BTreeSet::new(),
             failed: BTreeSet::new(),
+            tables_due: BTreeSet::new(),
             orphans: BTreeSet::new(),
             stuck: BTreeSet::new(),
             loose: BTreeMap::new(),

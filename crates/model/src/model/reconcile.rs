@@ -4,6 +4,7 @@ use super::Model;
 use super::departed::{Departed, members};
 use crate::Problem;
 use crate::diff::diff;
+use crate::ledger::{Entries, PlaceError};
 use crate::lower::{Group, Here, health_check_address, lower};
 use crate::objects::Kind;
 use crate::snapshot::{ServiceName, whose};
@@ -11,6 +12,7 @@ use crate::store::{Family, MapError, MapStore, Op};
 use ipnet::IpNet;
 use shunt_common::{Frontend, FrontendKind};
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// What one reconcile did and left to do.
@@ -27,6 +29,9 @@ pub struct Report {
     /// Services and removals whose last write failed, now or earlier. While this is not zero the maps are not what
     /// they should be: call [`Model::retry_pending`] after a backoff, then reconcile.
     pub retries_due: usize,
+    /// Services whose Maglev tables were not built, since enough others were: call reconcile again at once. Those that had
+    /// none are balanced at random meanwhile; those that had some keep their rows as they were.
+    pub tables_due: usize,
     /// All problems of the services that were looked at, for the log.
     pub problems: Vec<Problem>,
     /// Backends that no pool names any more. Programs may be reading them still, so the next reconcile removes them:
@@ -63,6 +68,8 @@ impl Model {
         for name in std::mem::take(&mut self.dirty) {
             self.reconcile_service(&name, store, &mut report);
         }
+        self.build_due(store, &mut report);
+        report.tables_due = self.tables_due.len();
         let failed_cidrs = self.reconcile_service_cidrs(store, &mut report);
         self.remove_orphans(store, &mut report);
         self.remove_loose(store, &mut report);
@@ -71,6 +78,22 @@ impl Model {
         report.retries_due =
             self.failed.len() + self.stuck.len() + self.loose.len() + failed_removals + failed_cidrs;
         report
+    }
+
+    /// Builds tables that are due, as many as there may be now.
+    fn build_due(&mut self, store: &mut dyn MapStore, report: &mut Report) {
+        let mut last: Option<ServiceName> = None;
+        while self.ledger.may_build() {
+            // One that is due again, for another of its ports, is not looked at twice.
+            let from = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let Some(name) =
+                self.tables_due.range::<ServiceName, _>((from, Bound::Unbounded)).next().cloned()
+            else {
+                return;
+            };
+            self.reconcile_service(&name, store, report);
+            last = Some(name);
+        }
     }
 
     /// Makes everything that failed dirty again. Removals of unused backends are tried again by every reconcile.
@@ -84,6 +107,7 @@ impl Model {
     pub fn has_work(&self) -> bool {
         !self.stale.is_empty()
             || !self.dirty.is_empty()
+            || !self.tables_due.is_empty()
             || !self.orphans.is_empty()
             || !self.loose.is_empty()
             || (self.is_synced() && !self.swept)
@@ -117,6 +141,7 @@ impl Model {
     fn reconcile_service(&mut self, name: &ServiceName, store: &mut dyn MapStore, report: &mut Report) {
         report.services += 1;
         self.failed.remove(name);
+        self.tables_due.remove(name);
         self.update_health_check(name);
         let groups = self.lower_service(name);
         self.no_local.set(name, &groups);
@@ -200,15 +225,22 @@ impl Model {
         self.loose.remove(&(service, group.family));
         let keys = || group.frontends.iter().map(|front| front.key);
         let before = members(&self.ledger, service, group.family, keys());
-        let entries = self.ledger.place(service, group)?;
-        let mut result = Ok(());
-        for op in diff(&self.ledger, group.family, &entries) {
-            result = self.apply(store, &op, report);
-            if result.is_err() {
-                break;
+        let mut entries = match self.ledger.place(service, group) {
+            Ok(entries) => entries,
+            Err(PlaceError::Map(error)) => return Err(error),
+            Err(PlaceError::Later) => {
+                self.tables_due.insert(name.clone());
+                return Ok(());
             }
+        };
+        let mut result = self.write(group, &entries, store, report);
+        if let Err(why @ MapError::NoTable { .. }) = result {
+            entries = self.ledger.place_at_random(service, group, why)?;
+            result = self.write(group, &entries, store, report);
         }
-        entries.pools.iter().for_each(|(pool, _)| self.ledger.release(*pool));
+        if entries.table_due {
+            self.tables_due.insert(name.clone());
+        }
         let mut kept = entries.kept;
         if result.is_err() {
             // What the old rows kept is kept until the new ones stand.
@@ -226,6 +258,20 @@ impl Model {
         }
         // Served, but not as asked for: tried again later, when there may be room.
         result.and(entries.no_table.map_or(Ok(()), Err))
+    }
+
+    /// Applies what a group asks for, up to the first op that fails, and gives its ranges back.
+    fn write(
+        &mut self,
+        group: &Group,
+        entries: &Entries,
+        store: &mut dyn MapStore,
+        report: &mut Report,
+    ) -> Result<(), MapError> {
+        let ops = diff(&self.ledger, group.family, entries);
+        let result = ops.iter().try_for_each(|op| self.apply(store, op, report));
+        entries.pools.iter().for_each(|(pool, _)| self.ledger.release(*pool));
+        result
     }
 
     /// Applies an op and notes it.

@@ -130,7 +130,7 @@ impl Model {
     }
 
     fn status(&self, name: &ServiceName, entry: &Entry, want: &Wanted) -> Status {
-        if self.dirty.contains(name) || self.stale.contains(name) {
+        if [&self.dirty, &self.stale, &self.tables_due].iter().any(|set| set.contains(name)) {
             return Status::Pending;
         }
         match entry.failed.iter().find(|(key, _)| *key == want.key) {

@@ -94,9 +94,8 @@ impl MemoryStore {
 
     fn put_table(&mut self, at: u32, table: &Arc<[u8]>) -> Result<(), MapError> {
         let units = (table.len() / 8) as u32;
-        let max = self.capacity.chunks.saturating_mul(CHUNK_UNITS);
-        if at.checked_add(units).is_none_or(|end| end > max) {
-            return Err(MapError::tables_full(self.capacity.chunks));
+        if at.checked_add(units).is_none_or(|end| end > self.capacity.table_units) {
+            return Err(MapError::tables_full());
         }
         assert_eq!(at / CHUNK_UNITS, (at + units - 1) / CHUNK_UNITS, "a table lies in one array");
         if self.checked {

@@ -150,6 +150,12 @@ pub enum MapError {
         /// The configuration key that sizes it.
         key: &'static str,
     },
+    /// There is no Maglev table for a pool; it is balanced at random.
+    #[error("balanced at random, for want of a Maglev table: {why}")]
+    NoTable {
+        /// What there is no room for, and what to do.
+        why: String,
+    },
     /// The kernel refused.
     #[error("map {map}: {what}: {error}")]
     Kernel {
@@ -163,20 +169,17 @@ pub enum MapError {
 }
 
 impl MapError {
-    /// Whether it is Maglev tables that there is no room for.
+    /// Whether there is no room, as opposed to a kernel that refuses.
     #[must_use]
-    pub fn is_of_tables(&self) -> bool {
-        matches!(self, Self::Full { map, .. } if *map == shunt_common::maps::MAGLEV)
+    pub const fn is_full(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::NoTable { .. })
     }
 
     /// There is no room for one more Maglev table.
     #[must_use]
-    pub const fn tables_full(chunks: u32) -> Self {
-        Self::Full {
-            map: shunt_common::maps::MAGLEV,
-            max: chunks,
-            key: "nothing; use a smaller maglev.tableSize",
-        }
+    pub fn tables_full() -> Self {
+        let why = "map maglev is full; use a smaller maglev.tableSize, or Maglev for fewer services";
+        Self::NoTable { why: why.into() }
     }
 }
 
@@ -191,8 +194,8 @@ pub struct Capacity {
     pub frontends: u32,
     /// Rows in each `source_ranges` map.
     pub ranges: u32,
-    /// Arrays of Maglev tables, [`shunt_common::maglev::CHUNK_UNITS`] elements each.
-    pub chunks: u32,
+    /// 8-byte elements for Maglev tables, in arrays of [`shunt_common::maglev::CHUNK_UNITS`].
+    pub table_units: u32,
 }
 
 /// The maps, or something that stands for them. Each op is idempotent: applying it twice is applying it once.

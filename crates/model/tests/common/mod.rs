@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 pub const NODE: &str = "node-1";
-pub const CAPACITY: Capacity = Capacity { backends: 512, slots: 4096, frontends: 512, ranges: 64, chunks: 4 };
+pub const CAPACITY: Capacity =
+    Capacity { backends: 512, slots: 4096, frontends: 512, ranges: 64, table_units: 1 << 21 };
 
 /// An object of any kind.
 #[derive(Clone, Debug, PartialEq)]
@@ -185,6 +186,10 @@ pub fn unchecked(actual: &Actual) -> MemoryStore {
     for (slot, id) in &actual.slots {
         put(Op::PutPool { pool: Pool { offset: *slot, len: 1 }, ids: vec![*id] });
     }
+    for (at, head) in &actual.tables {
+        let words = [head.digest, head.units].map(u64::to_le_bytes).concat();
+        put(Op::PutTable { at: *at, table: words.into() });
+    }
     actual.ranges.iter().for_each(|range| put(Op::PutRange(*range)));
     actual.frontends.iter().for_each(|(key, row)| put(Op::PutFrontend { key: *key, row: *row }));
     store
@@ -200,6 +205,10 @@ pub fn damage(store: &mut MemoryStore, what: u8, at: usize) {
             Op::PutFrontend { key, row: Frontend { service: 99, kind: 1, ..Frontend::default() } }
         }
         (4, _) => Op::PutRange(RangeRef { service: at as u32 + 1, net: "10.9.0.0/16".parse().unwrap() }),
+        (6, _) if !actual.tables.is_empty() => {
+            let at = *actual.tables.keys().nth(at % actual.tables.len()).unwrap();
+            Op::PutTable { at, table: [7; 16].into() }
+        }
         (5, _) if !actual.ranges.is_empty() => {
             Op::DeleteRange(*actual.ranges.iter().nth(at % actual.ranges.len()).unwrap())
         }
@@ -214,7 +223,8 @@ pub fn damage(store: &mut MemoryStore, what: u8, at: usize) {
 
 /// A cluster of `services` with one slice of `endpoints` each, not yet reconciled.
 pub fn many(services: u32, endpoints: u32) -> Cluster {
-    let capacity = Capacity { backends: 1 << 18, slots: 1 << 19, frontends: 1 << 16, ranges: 64, chunks: 4 };
+    let capacity =
+        Capacity { backends: 1 << 18, slots: 1 << 19, frontends: 1 << 16, ranges: 64, table_units: 1 << 21 };
     let mut cluster = Cluster::with_capacity(Options::new(NODE), capacity);
     cluster.store.inner = MemoryStore::new(capacity);
     for n in 0..services {

@@ -38,13 +38,15 @@ fn address(actual: &Actual, family: Family, id: u32) -> (IpAddr, u16) {
 }
 
 /// Checks, after each op, that every frontend leads to its whole old set of backends or to its whole new one, and that
-/// no slot and no backend id gets a new meaning before it has rested for a batch.
+/// no slot, no table and no backend id gets a new meaning before it has rested for a batch.
 pub struct Watching<S> {
     pub inner: S,
     pub before: BTreeMap<FrontendRef, Reach>,
     pub after: BTreeMap<FrontendRef, Reach>,
     pub batch: u64,
     slots_seen: HashMap<u32, u64>,
+    /// When each element of a table was last named.
+    units_seen: HashMap<u32, u64>,
     ids_seen: HashMap<(Family, u32), (u64, Named)>,
 }
 
@@ -56,6 +58,7 @@ impl<S: MapStore> Watching<S> {
             after: BTreeMap::new(),
             batch: 0,
             slots_seen: HashMap::new(),
+            units_seen: HashMap::new(),
             ids_seen: HashMap::new(),
         }
     }
@@ -70,6 +73,7 @@ impl<S: MapStore> Watching<S> {
     /// Forgets what has been seen: a restart takes longer than a program runs.
     pub fn rested(&mut self) {
         self.slots_seen.clear();
+        self.units_seen.clear();
         self.ids_seen.clear();
     }
 
@@ -78,6 +82,12 @@ impl<S: MapStore> Watching<S> {
             for slot in pool.offset..pool.offset + pool.len {
                 let seen = self.slots_seen.get(&slot);
                 assert!(seen.is_none_or(|b| b + 2 <= self.batch), "slot {slot} has not rested");
+            }
+        }
+        if let Op::PutTable { at, table } = op {
+            for unit in *at..*at + table.len() as u32 / 8 {
+                let seen = self.units_seen.get(&unit);
+                assert!(seen.is_none_or(|b| b + 2 <= self.batch), "element {unit} has not rested");
             }
         }
         if let Op::PutBackend { id, row } = op {
@@ -102,6 +112,9 @@ impl<S: MapStore> Watching<S> {
         }
         for slot in actual.slots.keys() {
             self.slots_seen.insert(*slot, self.batch);
+        }
+        for (at, head) in &actual.tables {
+            self.units_seen.extend((*at..*at + head.units as u32).map(|unit| (unit, self.batch)));
         }
         for (key, row) in &actual.frontends {
             for slot in row.pools.iter().flat_map(|p| p.offset..p.offset + p.len) {

@@ -91,6 +91,7 @@ prop_compose! {
             ("forwarding-mode", "dsr"),
             ("lb-algorithm", "bad"),
             ("lb-algorithm", "maglev"),
+            ("lb-algorithm", "random"),
         ]), 0..2),
     ) -> Service {
         let policy = |local| Some(if local { "Local".to_string() } else { "Cluster".into() });

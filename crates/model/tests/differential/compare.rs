@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 
-const CAPACITY: Capacity = Capacity { backends: 512, slots: 4096, frontends: 1024, ranges: 256, chunks: 4 };
+const CAPACITY: Capacity =
+    Capacity { backends: 512, slots: 4096, frontends: 1024, ranges: 256, table_units: 1 << 20 };
 
 /// A packet whose two fates differ.
 #[derive(Clone, Debug)]

@@ -202,8 +202,13 @@ mod tests {
 
     #[test]
     fn a_list_without_this_nodes_object_is_as_good_as_its_deletion() {
-        let capacity =
-            shunt_model::store::Capacity { backends: 1, slots: 1, frontends: 1, ranges: 1, chunks: 4 };
+        let capacity = shunt_model::store::Capacity {
+            backends: 1,
+            slots: 1,
+            frontends: 1,
+            ranges: 1,
+            table_units: 1 << 20,
+        };
         let mut model = Model::new(shunt_model::Options::new("n1"), capacity);
         let node: Node = serde_json::from_str(r#"{"metadata":{"name":"n1"}}"#).unwrap();
         model.replace_nodes([&node]);

@@ -33,6 +33,7 @@ pub(super) struct Progress {
     /// When a batch is due that came too soon after that.
     batch_at: Option<Instant>,
     removals_at: Option<Instant>,
+    tables_at: Option<Instant>,
     retry_at: Option<Instant>,
     retries: u32,
 }
@@ -47,7 +48,7 @@ pub(super) struct Failed {
 
 impl Failed {
     fn new(failure: &Failure) -> Self {
-        Self { error: failure.error.to_string(), full: matches!(failure.error, MapError::Full { .. }) }
+        Self { error: failure.error.to_string(), full: failure.error.is_full() }
     }
 }
 
@@ -70,7 +71,11 @@ impl Progress {
 
     /// When the next sync is due without an event.
     pub(super) fn next(&self) -> Instant {
-        [self.batch_at, self.removals_at, self.retry_at].into_iter().flatten().min().unwrap_or_else(never)
+        [self.batch_at, self.removals_at, self.tables_at, self.retry_at]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or_else(never)
     }
 
     fn finish(&mut self, report: &Report) {
@@ -81,6 +86,8 @@ impl Progress {
         }
         // They are written together with whatever has come by then.
         self.removals_at = (report.removals_due > 0).then(|| now + REMOVALS.max(self.pause));
+        // At once, but for what came meanwhile.
+        self.tables_at = (report.tables_due > 0).then_some(now);
         // No retry is set for later: all that had failed was tried.
         if self.retry_at.is_none() {
             self.failed.clear();
@@ -165,7 +172,7 @@ impl Agent {
         // A full map fails for every service: one line says it.
         if let Some(first) = report.failed.first() {
             let more = report.failed.len() - 1;
-            tracing::error!(object = %first.object, more, "not written, will be tried again: {}", first.error);
+            tracing::error!(object = %first.object, more, "not as asked for, will be tried again: {}", first.error);
         }
         self.tell(&report.problems);
     }
@@ -284,6 +291,15 @@ mod tests {
         assert!(progress.queued.is_some(), "what the kernel refuses is another matter");
     }
 
+    #[test]
+    fn tables_that_are_due_are_built_at_once() {
+        let mut progress = Progress::new(Duration::from_secs(5));
+        progress.finish(&Report { ops: 1, tables_due: 3, ..Report::default() });
+        assert!(progress.next() <= Instant::now());
+        progress.finish(&Report::default());
+        assert!(progress.next() > Instant::now() + Duration::from_secs(60));
+    }
+
     /// Refuses backends.
     struct Half(Vec<Op>);
 
@@ -299,7 +315,7 @@ mod tests {
             Ok(shunt_model::store::Actual::default())
         }
         fn capacity(&self) -> shunt_model::store::Capacity {
-            shunt_model::store::Capacity { backends: 1, slots: 1, frontends: 1, ranges: 1, chunks: 4 }
+            shunt_model::store::Capacity { backends: 1, slots: 1, frontends: 1, ranges: 1, table_units: 1 }
         }
     }
 
