@@ -8,15 +8,14 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use serde_json::{Value, json};
-use shunt_e2e::{eventually_answers, hold, json as ask};
-use shunt_lab::cluster::{Lab, background, finish, http};
+use shunt_e2e::{ask_on, eventually_answers, hold, json as ask};
+use shunt_lab::cluster::{Lab, finish, http};
 use shunt_lab::net::plan;
-use shunt_lab::place::{Place, Process};
+use shunt_lab::place::Process;
 use shunt_lab::probe::{Held, Queries};
 use shunt_lab::sh;
 use shunt_lab::topology::{Style, Topology};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -164,7 +163,7 @@ fn fail_over(lab: &Lab, direct: &str, v6: bool) {
     let to = |name, port| address(lab, name, v6, port);
     let connections = hold(&lab.client, 60, &[to(direct, ECHO)], &[to("by-snat", UDP), to(direct, UDP)]);
     let services = ["by-snat", direct].into_iter().cycle().take(12);
-    let queries: Vec<Process> = services.map(|name| resolver(&lab.client, to(name, UDP))).collect();
+    let queries: Vec<Process> = services.map(|name| ask_on(&lab.client, to(name, UDP))).collect();
     std::thread::sleep(Duration::from_millis(500));
     let before = flows(lab, 1, to(direct, ECHO));
 
@@ -193,15 +192,4 @@ fn flows(lab: &Lab, node: usize, to: SocketAddr) -> usize {
     let rows = ask(&lab.nodes[node].agent, "bpf ct list global");
     let to = to.to_string();
     rows.as_array().unwrap().iter().filter(|row| row["destination"] == to).count()
-}
-
-/// A client that asks by one connected socket, and has had its first answer.
-fn resolver(place: &Place, addr: SocketAddr) -> Process {
-    let mut process = background(place, &["query".to_owned(), addr.to_string()]).unwrap();
-    let mut out = BufReader::with_capacity(1, process.child().stdout.take().unwrap());
-    let mut line = String::new();
-    out.read_line(&mut line).unwrap();
-    assert_eq!(line, "asking\n", "{} asks {addr}", place.name);
-    process.child().stdout = Some(out.into_inner());
-    process
 }
