@@ -1,6 +1,8 @@
-//! What is on a wire: tcpdump on a node's device, as evidence of who sends what from which address.
+//! The wires of nodes: tcpdump on a device, as evidence of who sends what from which address, and veths as NICs are.
 
+use shunt_lab::cluster::Lab;
 use shunt_lab::place::{Place, Process};
+use shunt_lab::sh;
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{ChildStderr, Stdio};
 use std::thread::JoinHandle;
@@ -56,5 +58,26 @@ impl Wire {
         self.errors.read_to_string(&mut summary).expect("text");
         assert!(summary.contains("\n0 packets dropped by kernel"), "{summary}");
         self.lines.join().expect("reading does not panic").expect("text")
+    }
+}
+
+/// What the veths of nodes whose agents run XDP lack to behave like NICs: frames that leave them whole, checksums included,
+/// and a driver at the other end that takes what XDP sends. The latter is any XDP program; this one is for no device of the
+/// router's.
+pub fn as_hardware(lab: &Lab) {
+    let router = lab.topology.netns("router");
+    for (i, node) in lab.nodes.iter().enumerate() {
+        let program = node.agent.bpf_root.join("v1/programs/xdp");
+        // A node without acceleration has none of its own.
+        let program =
+            if program.exists() { program } else { lab.nodes[0].agent.bpf_root.join("v1/programs/xdp") };
+        for device in 0..lab.topology.devices {
+            let port = format!("node{}-{device}", i + 1);
+            let attach = ["-n", &router, "link", "set", "dev", &port, "xdpdrv", "pinned"];
+            sh::output("ip", &[&attach[..], &[program.to_str().expect("the lab's names are text")]].concat())
+                .expect("a veth takes XDP");
+            sh::output("ip", &["netns", "exec", &router, "ethtool", "-K", &port, "tx", "off"])
+                .expect("a veth can leave checksums to the sender");
+        }
     }
 }
