@@ -2,14 +2,16 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use serde_json::Value;
+use shunt_e2e::json;
 use shunt_lab::cluster::Lab;
 use shunt_lab::demo::apply_examples;
 use shunt_lab::sh;
 use shunt_lab::topology::{Style, Topology};
+use std::time::Duration;
 
 #[test]
 fn a_network_that_drops_what_dsr_sends_is_told_before_anything_starts() {
-    let lab =
+    let mut lab =
         Lab::without_agents(Topology { nodes: 2, pods: 1, ..Topology::new("check", Style::Routed) }).unwrap();
     // Endpoints, so that pods of the other node are known.
     apply_examples(&lab).unwrap();
@@ -19,6 +21,7 @@ fn a_network_that_drops_what_dsr_sends_is_told_before_anything_starts() {
     a_named_peer_is_asked_and_a_silent_one_tells_nothing(&lab);
     a_device_without_native_xdp_and_a_narrow_one_fail(&lab);
     people_read_a_table(&lab);
+    a_running_agent_s_configuration_is_looked_at(&mut lab);
 }
 
 /// Runs the check on the first node; its exit code and rows.
@@ -159,4 +162,25 @@ fn people_read_a_table(lab: &Lab) {
     assert_eq!(line("api-server")[2], "FAIL");
     assert!(text.contains("/nowhere"), "{text}");
     assert_eq!(line("dsr")[2], "PASS");
+}
+
+/// With nothing named, it is the agent's; and what is added on top is what a change would come to.
+fn a_running_agent_s_configuration_is_looked_at(lab: &mut Lab) {
+    let agent = &mut lab.nodes[0].agent;
+    agent.extra = ["--set", "loadBalancer.mode=dsr", "--set", "loadBalancer.acceleration=native"]
+        .map(String::from)
+        .into();
+    agent.start().unwrap();
+    agent.wait_ready(Duration::from_secs(30)).unwrap();
+    filter(lab, "ip hdrlength > 5 drop;");
+    let attached = || json(&lab.nodes[0].agent, "status")["attachments"].clone();
+    let before = attached();
+    for (more, verdict) in [(&[][..], "FAIL"), (&["--set", "loadBalancer.dsrDispatch=ipip"], "PASS")] {
+        let done = lab.nodes[0].agent.cli(&[&["check", "-o", "json"], more].concat()).unwrap();
+        let rows: Vec<Value> = serde_json::from_slice(&done.stdout).unwrap();
+        assert_eq!(of(&rows, "network")[0].0, verdict, "{rows:?}");
+        assert!(of(&rows, "xdp")[0].1.contains("runs our program"), "{rows:?}");
+        assert_eq!(done.status.code(), Some(i32::from(verdict == "FAIL")));
+    }
+    assert_eq!(attached(), before, "nothing of the agent's is touched");
 }
