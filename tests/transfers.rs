@@ -2,8 +2,8 @@
 //! another, with the offloads that the devices have: whole, and sent by whom the mode says, as the wires show.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use shunt_e2e::eventually_answers;
 use shunt_e2e::wire::Wire;
+use shunt_e2e::{eventually_answers, restart_with};
 use shunt_lab::client::probe;
 use shunt_lab::cluster::Lab;
 use shunt_lab::demo::apply_examples;
@@ -12,7 +12,7 @@ use shunt_lab::pattern::{digest, pattern};
 use shunt_lab::probe::{Answer, Datagram};
 use shunt_lab::topology::{Style, Topology};
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const BYTES: usize = 100_000_000;
 /// Payloads of the datagrams; the longest fills a packet but for what any dispatch adds.
@@ -57,7 +57,9 @@ fn long_transfers_and_datagrams_are_whole_in_every_mode_and_the_right_node_repli
             .unwrap();
     let whole = digest(BYTES);
     for (i, mode) in MODES.iter().enumerate() {
-        restart(&mut lab, mode);
+        let settings = [("mode", mode.mode), ("dsrDispatch", mode.dispatch)];
+        let settings = settings.map(|(key, value)| format!("loadBalancer.{key}={value}"));
+        restart_with(&mut lab, &settings.each_ref().map(String::as_str));
         if i == 0 {
             apply_examples(&lab).unwrap();
         }
@@ -74,21 +76,6 @@ fn long_transfers_and_datagrams_are_whole_in_every_mode_and_the_right_node_repli
             }
         }
     }
-}
-
-fn restart(lab: &mut Lab, mode: &Mode) {
-    for node in &mut lab.nodes {
-        if node.agent.id().is_some() {
-            node.agent.term().unwrap();
-        }
-        let settings = [
-            format!("loadBalancer.mode={}", mode.mode),
-            format!("loadBalancer.dsrDispatch={}", mode.dispatch),
-        ];
-        node.agent.extra = settings.into_iter().flat_map(|s| ["--set".into(), s]).collect();
-        node.agent.start().unwrap();
-    }
-    lab.nodes.iter().for_each(|n| n.agent.wait_ready(Duration::from_secs(30)).unwrap());
 }
 
 /// Down, up, and datagrams, all to the first node; and who sent what.

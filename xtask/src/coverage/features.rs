@@ -131,6 +131,24 @@ pub const FEATURES: &[Feature] = &[
         without: &[(&["tc_egress", "pod_egress"], NEW_FLOWS)],
     },
     Feature {
+        title: "Maglev",
+        cases: &[
+            "maglev::a_flow",
+            "maglev::a_pod_s",
+            "maglev::by_dsr",
+            "maglev::more_backends",
+            "maglev::one_backend",
+            "maglev::a_table",
+            "maglev::two_services",
+        ],
+        without: &[(&["tc_egress", "pod_egress"], NEW_FLOWS)],
+    },
+    Feature {
+        title: "session affinity with Maglev",
+        cases: &["maglev::a_client_with_affinity"],
+        without: &[(&["tc_egress", "pod_egress"], NEW_FLOWS)],
+    },
+    Feature {
         title: "UDP flows end with their backend",
         cases: &["policy::a_udp_flow_ends", "flows::a_udp_flow_of", "flows::an_id"],
         without: &[(&["tc_egress", "pod_ingress", "pod_egress"], AS_TC)],

@@ -2,6 +2,7 @@
 //! their own.
 
 use crate::support::{Node, ip, run};
+use shunt_common::maglev::TableRef;
 use shunt_common::{
     Backend, BackendState, Frontend, FrontendKey, FrontendKind, Pool, PortBe, Proto, Reason, feature,
     frontend_flag,
@@ -160,6 +161,59 @@ fn with_affinity_all_sockets_of_a_namespace_reach_one_backend() {
         assert_eq!(w.connect("10.96.0.2", 80), "");
     }
     assert!(w.reached().len() > 1, "without it they are spread");
+}
+
+/// A frontend with these of the ten backends, and a table in which every value is the first.
+fn by_table(w: &World, addr: &str, at: u32, ids: &[u32], affinity_timeout: u32) {
+    let mut store = w.datapath.store().unwrap();
+    let settings = shunt_model::maglev::Settings::default();
+    let units = settings.units(ids.len());
+    let mut table = vec![0; units as usize * 8];
+    table[8..16].copy_from_slice(&u64::from(units).to_le_bytes());
+    store.apply(&Op::PutTable { at, table: table.into() }).unwrap();
+    let pool = Pool { offset: 16 + at / 64, len: ids.len() as u32 };
+    let words = ids.iter().chain(ids).copied().chain([TableRef::new(at, false).0]).collect();
+    store.apply(&Op::PutPool { pool, ids: words }).unwrap();
+    let (kind, flags) = (FrontendKind::LoadBalancer as u8, frontend_flag::MAGLEV);
+    let row = Frontend { service: 7, kind, flags, affinity_timeout, pools: [pool; 2], ..Frontend::default() };
+    let key = FrontendRef::V4(FrontendKey::new(ip(addr), PortBe::new(80), Proto::Tcp as u8));
+    store.apply(&Op::PutFrontend { key, row }).unwrap();
+}
+
+/// A socket that connects has no source port, and often no address yet, so there is no flow to look up by.
+#[test]
+fn sockets_are_spread_over_the_pool_whatever_a_maglev_table_says() {
+    let w = World::new(0);
+    by_table(&w, "10.96.0.1", 0, &(1..=10).collect::<Vec<_>>(), 0);
+    for _ in 0..30 {
+        assert_eq!(w.connect("10.96.0.1", 80), "");
+    }
+    assert!(w.reached().len() > 3, "the table has one backend alone");
+    assert_eq!(w.counted(Reason::SocketForwarded), 30);
+}
+
+#[test]
+fn a_namespace_with_affinity_keeps_its_backend_when_the_table_changes() {
+    let w = World::new(0);
+    let reached = || {
+        for _ in 0..12 {
+            assert_eq!(w.connect("10.96.0.1", 80), "");
+        }
+        let ports = w.reached();
+        assert_eq!(ports.len(), 1, "{ports:?}");
+        u32::from(ports.into_iter().next().unwrap()) - 8000
+    };
+    by_table(&w, "10.96.0.1", 0, &(1..=10).collect::<Vec<_>>(), 100);
+    let first = reached();
+    let two = if first == 10 { [9, 10] } else { [first, 10] };
+    by_table(&w, "10.96.0.1", 4096, &two, 100);
+    assert_eq!(reached(), first, "another table, and it is still in the pool");
+    let others: Vec<u32> = (1..=10).filter(|id| *id != first).collect();
+    by_table(&w, "10.96.0.1", 8192, &others, 100);
+    let next = reached();
+    assert_ne!(next, first);
+    by_table(&w, "10.96.0.1", 12_288, &(1..=10).collect::<Vec<_>>(), 100);
+    assert_eq!(reached(), next);
 }
 
 #[test]
