@@ -2,18 +2,16 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use serde_json::{Value, json};
+use shunt_e2e::wire::Wire;
 use shunt_e2e::{eventually_answers, json as ask, long_answer_is_whole, restart_with};
 use shunt_lab::client::{probe, udp};
 use shunt_lab::cluster::Lab;
 use shunt_lab::demo::apply_examples;
 use shunt_lab::net::plan;
-use shunt_lab::place::{Place, Process};
+use shunt_lab::place::Place;
 use shunt_lab::probe::Answer;
 use shunt_lab::topology::{Style, Topology};
-use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr};
-use std::process::Stdio;
-use std::time::Duration;
 
 const BYTES: usize = 5_000_000;
 /// A service of one pod, on the second node, that echoes.
@@ -129,51 +127,15 @@ fn clients_are_seen(lab: &Lab, v6: bool) {
 
 fn replies_do_not_pass_the_node_that_was_asked(lab: &Lab, v6: bool) {
     let to = node_port(lab, 0, 30_082, v6);
-    let mut wires: Vec<Wire> = lab.nodes.iter().map(|node| Wire::watch(&node.host, to)).collect();
+    let filter = format!("src host {} and src port {}", to.ip(), to.port());
+    let wires = [0, 1].map(|node| Wire::watch(&lab.nodes[node].host, &["-vv"], &filter));
     eventually_answers(&lab.client, to);
     datagram(&lab.client, to);
-    let seen: Vec<String> = wires.drain(..).map(Wire::seen).collect();
-    let [asked, backend] = &seen[..] else { unreachable!("two nodes") };
+    let [asked, backend] = Wire::seen_by(wires);
     for transport in ["Flags [S.]", "UDP"] {
         assert!(backend.contains(transport), "the backend's node answers from {to} itself:\n{backend}");
     }
     assert_eq!(asked.trim(), "", "nothing leaves or passes the node that was asked");
-}
-
-/// tcpdump on a node's device: what goes to clients from an address that was asked.
-struct Wire {
-    process: Process,
-    errors: BufReader<std::process::ChildStderr>,
-}
-
-impl Wire {
-    fn watch(node: &Place, from: SocketAddr) -> Self {
-        let filter = format!("src host {} and src port {}", from.ip(), from.port());
-        let mut command = node.command("tcpdump").unwrap();
-        command.args(["-i", "eth0", "-n", "-l", "--immediate-mode", "-vv", &filter]);
-        let child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut process = Process::new(child);
-        let mut errors = BufReader::new(process.child().stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("listening on") {
-            line.clear();
-            assert_ne!(errors.read_line(&mut line).unwrap(), 0, "tcpdump ended");
-        }
-        Self { process, errors }
-    }
-
-    /// Everything since; waits a moment for what is still on its way.
-    fn seen(mut self) -> String {
-        std::thread::sleep(Duration::from_millis(300));
-        self.process.term().unwrap();
-        let mut text = String::new();
-        self.process.child().stdout.take().unwrap().read_to_string(&mut text).unwrap();
-        let mut summary = String::new();
-        self.errors.read_to_string(&mut summary).unwrap();
-        assert!(summary.contains("\n0 packets dropped by kernel"), "{summary}");
-        text
-    }
 }
 
 /// With whatever offloads the devices have.

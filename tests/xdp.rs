@@ -1,6 +1,7 @@
 //! With `loadBalancer.acceleration: native` remote backends are answered in the driver, and everything else as ever.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+use shunt_e2e::wire::as_hardware;
 use shunt_e2e::{eventually_answers, json, long_answer_is_whole};
 use shunt_lab::cluster::{Lab, background, finish, udp};
 use shunt_lab::demo::apply_examples;
@@ -22,24 +23,11 @@ fn remote_backends_are_answered_in_the_driver() {
     for node in &lab.nodes {
         node.agent.wait_ready(Duration::from_secs(30)).unwrap();
     }
-    wires_as_hardware(&lab);
+    as_hardware(&lab);
     apply_examples(&lab).unwrap();
     it_is_listed(&lab);
     the_driver_does_it(&lab);
     a_restart_breaks_nothing(&mut lab);
-}
-
-/// What a veth lacks to behave like a NIC: frames that leave it whole, checksums included, and a driver at its other end
-/// that takes what XDP sends. The latter is any XDP program; this one is for no device of the router's.
-fn wires_as_hardware(lab: &Lab) {
-    let router = lab.topology.netns("router");
-    for (i, node) in lab.nodes.iter().enumerate() {
-        let port = format!("node{}-0", i + 1);
-        let program = node.agent.bpf_root.join("v1/programs/xdp");
-        let program = program.to_str().unwrap();
-        sh::output("ip", &["-n", &router, "link", "set", "dev", &port, "xdpdrv", "pinned", program]).unwrap();
-        sh::output("ip", &["netns", "exec", &router, "ethtool", "-K", &port, "tx", "off"]).unwrap();
-    }
 }
 
 fn it_is_listed(lab: &Lab) {

@@ -162,6 +162,15 @@ fn who_has_opted_out_is_served_by_the_same_rules(c: &Cluster) {
     }
 }
 
+/// What the first node's metrics say of pods that have opted out, and of those that could not.
+fn counted(c: &Cluster, pods: u32, missing: u32) {
+    let page = http(&c.host(1), c.node(1, false, 9962), "/metrics").unwrap();
+    let page = page.body().unwrap();
+    for line in [format!("shunt_opt_out_pods {pods}"), format!("shunt_opt_out_missing_pods {missing}")] {
+        assert!(page.lines().any(|found| found == line), "no {line:?} in {page}");
+    }
+}
+
 fn a_pod_is_left_alone_before_its_containers_start(c: &Cluster) {
     c.service("seen", json!({"type": "NodePort", "selector": {"app": "web"}}));
     let object = json!({
@@ -177,6 +186,7 @@ fn a_pod_is_left_alone_before_its_containers_start(c: &Cluster) {
     });
     let details = c.lab.nodes[0].agent.ask(&["status", "--verbose"]).unwrap();
     assert!(details.contains("no cgroup found of default/late"), "{details}");
+    counted(c, 0, 1);
     let uid = c.lab.api().get(Kind::Pod, "default", "late").unwrap()["metadata"]["uid"].clone();
     let cgroup = kubelet::make(&c.lab.nodes[0].agent.cgroup_root, (1, 9), uid.as_str().unwrap()).unwrap();
     // So long a runtime needs for its first container at the very least.
@@ -187,6 +197,9 @@ fn a_pod_is_left_alone_before_its_containers_start(c: &Cluster) {
     assert!(http(&late, to, "/").unwrap().body().is_some());
     assert_ne!(flows(c, (1, 1), to).difference(&before).count(), 0, "its first connection is one of packets");
     opted_out(c, 1, &["default/late"]);
+    counted(c, 1, 0);
+    let details = c.lab.nodes[0].agent.ask(&["status", "--verbose"]).unwrap();
+    assert!(details.contains("Opted-Out Pods:\n  default/late\n"), "{details}");
     c.lab.api().delete(Kind::Pod, "default", "late").unwrap();
     opted_out(c, 1, &[]);
     let before = flows(c, (1, 1), to);

@@ -1,9 +1,11 @@
 //! What the end-to-end tests share.
 
+pub mod wire;
+
 use serde_json::Value;
 use shunt_lab::agent::Agent;
 use shunt_lab::cluster::{Lab, background, http, udp};
-use shunt_lab::netexec::pattern;
+use shunt_lab::pattern::pattern;
 use shunt_lab::place::{Place, Process};
 use shunt_lab::probe::Answer;
 use std::io::{BufRead, BufReader};

@@ -32,9 +32,6 @@ pub struct Datapath {
     lifetimes: Lifetimes,
 }
 
-/// The first kernel with TCX.
-const TCX_SINCE: preflight::Release = (6, 6);
-
 impl Datapath {
     /// Only the checks that [`Self::start`] begins with: what a node lacks is told before anything of it is touched.
     ///
@@ -63,7 +60,7 @@ impl Datapath {
         pin_programs(&loaded, &pins)?;
         socket::attach(&loaded, &pins, &settings.cgroup_root)?;
         drop_unknown(&loaded, &pins)?;
-        let attacher = Attacher::new(pins.clone(), settings.force_clsact || release < TCX_SINCE);
+        let attacher = Attacher::new(pins.clone(), settings.force_clsact || release < preflight::TCX_SINCE);
         for ifindex in attacher.reap()? {
             tracing::info!(ifindex, "removed the pins of an interface that is gone");
         }

@@ -7,6 +7,7 @@
 //! - [`Sockets`] ends sockets whose backend is gone.
 //! - [`dump::Reader`] reads the pinned maps for the command line, also while no agent runs.
 //! - [`cleanup::cleanup`] removes every trace.
+//! - [`examine`] looks at what a node could do, and leaves nothing behind.
 //! - [`testrun::TestRun`] runs single programs on single packets, for tests, benchmarks and `explain`.
 //!
 //! Everything works on the calling thread's network namespace: the agent runs in the node's.
@@ -18,6 +19,7 @@ mod cpus;
 mod datapath;
 pub mod dump;
 mod error;
+pub mod examine;
 pub mod expire;
 mod load;
 mod mapped;

@@ -1,5 +1,6 @@
 //! Checks before anything is touched: one clear message for what would otherwise fail deep inside.
 
+use crate::examine::Need;
 use crate::{Error, Settings};
 use shunt_common::feature;
 use std::ffi::CString;
@@ -12,6 +13,8 @@ pub(crate) type Release = (u32, u32);
 
 /// The oldest kernel whose helpers and verifier the programs are written for.
 const OLDEST: Release = (6, 1);
+/// The first kernel with TCX.
+pub(crate) const TCX_SINCE: Release = (6, 6);
 /// The first kernel whose `bpf_fib_lookup` knows BPF_FIB_LOOKUP_SRC.
 const FIB_SOURCE_SINCE: Release = (6, 7);
 /// The first kernel whose `bpf_l4_csum_replace` knows BPF_F_IPV6.
@@ -30,6 +33,39 @@ pub(crate) fn check(settings: &Settings) -> Result<Release, Error> {
     bpffs(&settings.bpf_root)?;
     cgroup2(&settings.cgroup_root)?;
     Ok(release)
+}
+
+/// The name of the check of capabilities.
+pub(crate) const CAPABILITIES: &str = "capabilities";
+
+/// What each check of [`check`] finds, with nothing left out after one that fails.
+pub(crate) fn each(settings: &Settings) -> Vec<Need> {
+    let place = |path: &Path, found: Result<(), Error>| found.map(|()| path.display().to_string());
+    let (bpffs, cgroup2) = (bpffs(&settings.bpf_root), cgroup2(&settings.cgroup_root));
+    let kernel = read("/proc/sys/kernel/osrelease").and_then(|text| kernel(text.trim()));
+    let capabilities = read("/proc/self/status").and_then(|text| capabilities(&text));
+    vec![
+        Need { what: "kernel", found: kernel },
+        Need { what: CAPABILITIES, found: capabilities.map(|()| "all that are needed".into()) },
+        Need { what: "bpffs", found: place(&settings.bpf_root, bpffs) },
+        Need { what: "cgroup2", found: place(&settings.cgroup_root, cgroup2) },
+        Need { what: "settings", found: settings.check().map(|()| "fit".into()) },
+    ]
+}
+
+/// A kernel's release, and what of it the datapath goes without.
+fn kernel(text: &str) -> Result<String, Error> {
+    let release = oldest_release(text)?;
+    let without: Vec<&str> = [
+        (TCX_SINCE, "TCX (clsact filters serve)"),
+        (FIB_SOURCE_SINCE, "a route's own source address in SNAT"),
+        (CSUM_IPV6_SINCE, "the shorter way to IPv6 checksums"),
+    ]
+    .into_iter()
+    .filter(|(since, _)| release < *since)
+    .map(|(_, what)| what)
+    .collect();
+    Ok(if without.is_empty() { text.into() } else { format!("{text}, without {}", without.join(", ")) })
 }
 
 /// What a kernel can do that others cannot, as bits of [`feature`].
@@ -124,6 +160,21 @@ mod tests {
         assert_eq!(features((6, 1)), 0);
         assert_eq!(features((6, 12)), feature::FIB_SOURCE);
         assert_eq!(features((7, 2)), feature::FIB_SOURCE | feature::CSUM_IPV6);
+    }
+
+    #[test]
+    fn what_an_old_kernel_lacks_is_told_with_its_release() {
+        assert_eq!(kernel("6.18.4").unwrap(), "6.18.4");
+        let old = kernel("6.1.0-9-amd64").unwrap();
+        assert!(old.starts_with("6.1.0-9-amd64, without TCX"), "{old}");
+        assert!(kernel("5.10.0").is_err());
+    }
+
+    #[test]
+    fn every_need_is_looked_at_also_after_one_that_is_missing() {
+        let needs = each(&Settings::new("/proc/nowhere", "/proc"));
+        let missing: Vec<&str> = needs.iter().filter(|n| n.found.is_err()).map(|n| n.what).collect();
+        assert!(missing.ends_with(&["bpffs", "cgroup2"]), "{needs:?}");
     }
 
     #[test]

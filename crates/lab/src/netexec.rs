@@ -1,11 +1,17 @@
 //! The server that runs in pods, with the habits of Kubernetes' agnhost netexec: `/hostname`, `/clientip`, `/echo`,
-//! `/healthz` over HTTP, the same words over UDP, and a TCP port that echoes lines.
+//! `/healthz` over HTTP, the same words over UDP, and a TCP port that echoes lines. `/big` is a long answer, and `/digest`
+//! tells of a long request what came.
 
+use crate::pattern::{Digest, chunks};
 use anyhow::{Context, Result};
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Query};
-use axum::routing::get;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
 use axum::{Router, serve};
+use futures::{StreamExt, stream};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
@@ -33,13 +39,6 @@ pub fn run(args: &Args) -> Result<()> {
     runtime.block_on(async { tokio::try_join!(http(args), udp(args), echo(args)).map(drop) })
 }
 
-/// What `/big` answers: text that repeats in no power of two, so that a piece that is lost, doubled or moved shows, were it
-/// whole packets or pages.
-pub fn pattern(bytes: usize) -> String {
-    // From `!` on, as many as are printable and make a prime.
-    (0..bytes).map(|i| char::from(b'!' + (i % 89) as u8)).collect()
-}
-
 /// Both families on one socket.
 fn any(port: u16) -> SocketAddr {
     (Ipv6Addr::UNSPECIFIED, port).into()
@@ -59,7 +58,8 @@ async fn http(args: &Args) -> Result<()> {
     let echo =
         |Query(q): Query<HashMap<String, String>>| async move { q.get("msg").cloned().unwrap_or_default() };
     let big = |Query(q): Query<HashMap<String, String>>| async move {
-        pattern(q.get("bytes").and_then(|n| n.parse().ok()).unwrap_or(1_000_000))
+        let bytes = q.get("bytes").and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
+        Body::from_stream(stream::iter(chunks(bytes).map(Ok::<_, Infallible>)))
     };
     // Both facts that a test of balancing wants, in one answer.
     let who = name.clone();
@@ -72,10 +72,21 @@ async fn http(args: &Args) -> Result<()> {
         .route("/clientip", get(client))
         .route("/echo", get(echo))
         .route("/big", get(big))
+        .route("/digest", post(digest))
         .route("/healthz", get(|| async { "ok" }));
     let listener = TcpListener::bind(any(args.http_port)).await.context("the HTTP port")?;
     serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await?;
     Ok(())
+}
+
+/// Length and digest of what was said.
+async fn digest(body: Body) -> Result<String, (StatusCode, String)> {
+    let mut digest = Digest::default();
+    let mut pieces = body.into_data_stream();
+    while let Some(piece) = pieces.next().await {
+        digest.add(&piece.map_err(|e| (StatusCode::BAD_REQUEST, e.to_string()))?);
+    }
+    Ok(digest.to_string())
 }
 
 async fn udp(args: &Args) -> Result<()> {
@@ -109,20 +120,5 @@ async fn echo(args: &Args) -> Result<()> {
                 }
             }
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pieces_of_a_long_answer_differ() {
-        let text = pattern(200_000);
-        assert_eq!(text.len(), 200_000);
-        assert!(text.bytes().all(|byte| byte.is_ascii_graphic()));
-        for size in [1000, 1350, 1400, 1448, 1460, 4096, 65_536] {
-            assert_ne!(text[..size], text[size..2 * size], "{size}");
-        }
     }
 }

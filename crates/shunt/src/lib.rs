@@ -3,6 +3,7 @@
 
 pub mod agent;
 mod cgroups;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod devices;

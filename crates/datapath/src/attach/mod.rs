@@ -4,6 +4,7 @@
 pub(crate) mod clsact;
 mod interface;
 pub(crate) mod links;
+pub(crate) mod netdev;
 pub(crate) mod netlink;
 mod pod_egress;
 mod pod_ingress;

@@ -129,7 +129,7 @@ fn word(bytes: &[u8]) -> Option<u32> {
 }
 
 /// The payload of one attribute in a run of attributes.
-fn find(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+pub(super) fn find(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     while let [l0, l1, k0, k1, ..] = *attributes {
         let len = u16::from_ne_bytes([l0, l1]) as usize;
         let kind = u16::from_ne_bytes([k0, k1]) & !(libc::NLA_F_NESTED as u16);

@@ -50,7 +50,7 @@ pub(crate) fn attachments(pins: &Pins) -> Result<Vec<Attachment>, Error> {
 }
 
 /// The program behind a pinned link; `None` when there is no pin or its device or cgroup is gone.
-pub(super) fn program_of(pins: &Pins, name: &str) -> Result<Option<u32>, Error> {
+pub(crate) fn program_of(pins: &Pins, name: &str) -> Result<Option<u32>, Error> {
     let path = pins.links().join(name);
     let link = match sys::object::get(&path) {
         Ok(link) => link,

@@ -46,7 +46,29 @@ pub(crate) struct Driver {
 
 /// The pin of a device's link.
 pub(crate) fn pin(pins: &Pins, ifindex: u32) -> PathBuf {
-    pins.links().join(format!("{ifindex}-{PROGRAM}"))
+    pins.links().join(pin_name(ifindex))
+}
+
+/// Its name among the pins of links.
+pub(crate) fn pin_name(ifindex: u32) -> String {
+    format!("{ifindex}-{PROGRAM}")
+}
+
+/// Why nobody can have meant an interface to run XDP in its driver.
+pub(crate) fn pointless(link: &LinkState) -> Option<&'static str> {
+    match (link.tunnel, link.mac) {
+        (true, _) => Some("a tunnel has no driver; what it carries comes in by the device below"),
+        (_, None) => Some("its frames have no Ethernet header"),
+        _ => None,
+    }
+}
+
+/// What is said of a device whose driver has no XDP.
+pub(crate) const NO_PROGRAM: &str = "its driver takes no XDP program";
+
+/// What is said of a device that runs a program of somebody else's.
+pub(crate) fn taken(id: u32) -> String {
+    format!("another XDP program (id {id}) is there, and is not evicted: take it off first")
 }
 
 impl Driver {
@@ -148,12 +170,9 @@ impl Driver {
     /// Attaches, and makes sure of it.
     fn attach(&self, loaded: &Loaded, ifindex: u32) -> Result<Result<(), Refusal>, Error> {
         let Ok(link) = links::read(ifindex) else { return Ok(Err(Refusal::Gone)) };
-        if link.tunnel {
-            let why = "a tunnel has no driver; what it carries comes in by the device below";
-            return Ok(Err(Refusal::Pointless(why.into())));
-        }
-        let Some(mac) = link.mac else {
-            return Ok(Err(Refusal::Pointless("its frames have no Ethernet header".into())));
+        let mac = match (pointless(&link), link.mac) {
+            (None, Some(mac)) => mac,
+            (why, _) => return Ok(Err(Refusal::Pointless(why.unwrap_or_default().into()))),
         };
         let other = self.row(ifindex)?.map_or(0, |row| row.ifindex);
         if other != 0 && other != ifindex && super::name_of(other).is_some() {
@@ -263,10 +282,8 @@ fn read(ifindex: u32) -> Result<LinkState, Error> {
 fn why(error: &io::Error, ifindex: u32) -> String {
     let other = links::read(ifindex).ok().and_then(|link| link.xdp);
     match (error.raw_os_error(), other) {
-        (Some(libc::EBUSY | libc::EEXIST), Some((_, id))) => {
-            format!("another XDP program (id {id}) is there, and is not evicted: take it off first")
-        }
-        (Some(libc::EOPNOTSUPP), _) => "its driver takes no XDP program".into(),
+        (Some(libc::EBUSY | libc::EEXIST), Some((_, id))) => taken(id),
+        (Some(libc::EOPNOTSUPP), _) => NO_PROGRAM.into(),
         _ => format!("the kernel refuses ({error}): look at its MTU, at LRO and at the number of its queues"),
     }
 }

@@ -4,7 +4,8 @@ use crate::support::{Node, run};
 use aya::programs::{Xdp as Program, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use shunt_common::{Device, XdpDevice, feature};
-use shunt_datapath::{Acceleration, Datapath, Interface, Mode, Role, Settings, Xdp};
+use shunt_datapath::examine::{self, Ability};
+use shunt_datapath::{Acceleration, Datapath, Error, Interface, Mode, Role, Settings, Xdp};
 
 fn device(ifindex: u32) -> Interface {
     Interface { ifindex, role: Role::Device(Device::default()) }
@@ -138,6 +139,44 @@ fn a_device_without_a_driver_for_it_is_refused_by_native_and_served_by_tc_otherw
         assert!(xdp(&native, ifindex).is_empty());
     }
     assert!(matches!(native.xdp(bridge), Xdp::Tc(_)) && matches!(native.xdp(vxlan), Xdp::NoDriver(_)));
+}
+
+#[test]
+fn what_a_device_could_do_is_told_without_attaching_anything() {
+    let node = Node::new();
+    let ifindex = node.veth("dev0");
+    let ability = |ifindex| examine::xdp(ifindex, &node.bpf_root).unwrap();
+    assert_eq!(ability(ifindex), Ability::Takes);
+    assert!(!run("ip", &["link", "show", "dev0"]).contains("xdp"));
+    let datapath = start(&node, Acceleration::Native);
+    datapath.set_interface(&device(ifindex)).unwrap();
+    assert_eq!(ability(ifindex), Ability::Runs);
+    let taken = node.veth("dev1");
+    let (_theirs, id) = other("dev1");
+    let Ability::Cannot(why) = ability(taken) else { panic!("{:?}", ability(taken)) };
+    assert!(why.contains(&format!("another XDP program (id {id})")), "{why}");
+    run("ip", &["link", "add", "br0", "up", "type", "bridge"]);
+    run("ip", &["link", "add", "vx0", "up", "type", "vxlan", "id", "7", "dstport", "4789", "dev", "lo"]);
+    let [bridge, vxlan] = ["br0", "vx0"].map(|name| ability(crate::support::ifindex(name)));
+    assert_eq!(bridge, Ability::Cannot("its driver takes no XDP program".into()));
+    assert!(matches!(vxlan, Ability::NoDriver(_)), "{vxlan:?}");
+    assert!(matches!(examine::xdp(9_999_999, &node.bpf_root), Err(Error::NoInterface { .. })));
+}
+
+#[test]
+fn a_node_is_examined_without_a_trace() {
+    let node = Node::new();
+    let settings = settings(&node, Acceleration::Native);
+    let needs = examine::node(&settings);
+    let missing: Vec<_> = needs.iter().filter(|need| need.found.is_err()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    let programs = needs.iter().find(|need| need.what == "programs").unwrap();
+    assert!(programs.found.as_ref().unwrap().contains("takes all"), "{programs:?}");
+    assert!(!node.bpf_root.exists(), "nothing is pinned");
+    let elsewhere = Settings { bpf_root: "/proc/elsewhere".into(), ..settings };
+    let needs = examine::node(&elsewhere);
+    let missing: Vec<_> = needs.iter().filter(|need| need.found.is_err()).map(|need| need.what).collect();
+    assert_eq!(missing, ["bpffs"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod mtu;
 mod once;
 mod query;
 mod repeat;
+mod transfer;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,22 @@ pub enum Args {
         addr: SocketAddr,
         /// How many
         #[arg(long, default_value_t = 5_000_000)]
+        bytes: usize,
+    },
+    /// Hear many bytes by HTTP, and tell their length and digest
+    Fetch {
+        /// Where from
+        addr: SocketAddr,
+        /// How many
+        #[arg(long)]
+        bytes: usize,
+    },
+    /// Say many bytes by HTTP, and tell the length and digest that the server found
+    Send {
+        /// Where to
+        addr: SocketAddr,
+        /// How many
+        #[arg(long)]
         bytes: usize,
     },
     /// Send one long datagram that may not be fragmented, and tell the MTU that the way then turns out to have
@@ -201,6 +218,8 @@ pub fn run(args: &Args) -> Result<()> {
         Args::Udp { addr, words, connected } => serde_json::to_string(&once::udp(*addr, words, *connected))?,
         Args::Peer { addr } => serde_json::to_string(&once::peer(*addr))?,
         Args::Bulk { addr, bytes } => serde_json::to_string(&bulk::bulk(*addr, *bytes))?,
+        Args::Fetch { addr, bytes } => serde_json::to_string(&transfer::fetch(*addr, *bytes))?,
+        Args::Send { addr, bytes } => serde_json::to_string(&transfer::send(*addr, *bytes))?,
         Args::Mtu { addr, bytes } => serde_json::to_string(&mtu::mtu(*addr, *bytes))?,
         Args::Bind { addr, udp } => serde_json::to_string(&once::bind(*addr, *udp))?,
         Args::Query { addr } => serde_json::to_string(&query::query(*addr)?)?,

@@ -180,6 +180,9 @@ impl Agent {
         let no_local = self.model.no_local_endpoints();
         self.metrics.kube_proxy.set_no_local_endpoints(no_local, &self.families());
         self.metrics.watches_down.set(number(self.down.len()));
+        let (placed, missing) = self.opt_out.as_ref().map_or((0, 0), OptOut::counts);
+        self.metrics.opt_out_pods.set(number(placed));
+        self.metrics.opt_out_missing.set(number(missing));
     }
 }
 

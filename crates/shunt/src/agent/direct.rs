@@ -1,10 +1,10 @@
 //! Whether the network can carry direct server return, as far as the node itself can tell.
 //!
 //! What only the network knows, no look at the node answers: some routers and clouds drop packets with IP options, or with a
-//! source address that is not the sender's. The log says so at start.
+//! source address that is not the sender's. The log says so at start, and [`crate::check`] asks the network.
 
 use crate::config::Config;
-use crate::devices::Classified;
+use crate::devices::{Classified, DeviceInfo};
 use shunt_common::feature;
 use std::fs;
 
@@ -19,11 +19,11 @@ struct Facts {
 
 /// Findings about the devices.
 #[derive(Default, PartialEq, Eq, Debug)]
-pub(super) struct Findings {
+pub(crate) struct Findings {
     /// Remote backends are reached by SNAT from this node, since the smallest packets that must pass would not.
-    pub(super) by_snat: bool,
+    pub(crate) by_snat: bool,
     /// What is wrong and what to do, one sentence each.
-    pub(super) degraded: Vec<String>,
+    pub(crate) degraded: Vec<String>,
 }
 
 /// Looks at the devices; finds nothing when neither the cluster's mode is DSR nor any service asks for it (`asked`).
@@ -31,23 +31,39 @@ pub(super) fn look(config: &Config, classified: &Classified, asked: bool) -> Fin
     if config.resolved.text("loadBalancer.mode") == "snat" && !asked {
         return Findings::default();
     }
-    let sysctl = |device: &str| {
-        let path = format!("/proc/sys/net/ipv4/conf/{device}/rp_filter");
-        fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u8>().ok()).unwrap_or(0)
-    };
-    let facts = classified.devices.values().map(|d| Facts {
-        mtu: d.mtu,
-        // The kernel takes the greater of the two; 1 is strict, 2 is loose.
-        strict: sysctl("all").max(sysctl(&d.name)) == 1,
-        default_route: d.default_route,
-        name: d.name.clone(),
-    });
+    judge_all(config, classified.devices.values())
+}
+
+/// The same for one device, whoever asks.
+pub(crate) fn device(config: &Config, device: &DeviceInfo) -> Findings {
+    judge_all(config, std::iter::once(device))
+}
+
+fn judge_all<'a>(config: &Config, devices: impl Iterator<Item = &'a DeviceInfo>) -> Findings {
+    let facts = devices.map(Facts::of);
     judge(config.resolved.text("loadBalancer.dsrDispatch"), config.resolved.bool("ipv6.enabled"), facts)
 }
 
-/// The smallest MTU that every link has (RFC 791 and RFC 8200 5), and what a dispatch adds, by family.
+impl Facts {
+    fn of(device: &DeviceInfo) -> Self {
+        let sysctl = |device: &str| {
+            let path = format!("/proc/sys/net/ipv4/conf/{device}/rp_filter");
+            fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u8>().ok()).unwrap_or(0)
+        };
+        Self {
+            mtu: device.mtu,
+            // The kernel takes the greater of the two; 1 is strict, 2 is loose.
+            strict: sysctl("all").max(sysctl(&device.name)) == 1,
+            default_route: device.default_route,
+            name: device.name.clone(),
+        }
+    }
+}
+
+/// The smallest MTU that every link has (RFC 791 and RFC 8200 5), by family.
 const LEAST: (u32, u32) = (576, 1280);
-const fn overhead(dispatch: &str) -> (u32, u32) {
+/// Bytes that a dispatch adds to a packet, IPv4 and IPv6.
+pub(crate) const fn overhead(dispatch: &str) -> (u32, u32) {
     match dispatch.as_bytes() {
         b"ipip" => (20, 40),
         _ => (8, 24),
@@ -100,7 +116,7 @@ pub(super) fn tell(config: &Config, found: &Findings) {
         mode,
         dispatch,
         hint,
-        "backends answer clients directly: the network must accept that from every node"
+        "backends answer clients directly: the network must accept that from every node; `shunt check` asks it"
     );
     found.degraded.iter().for_each(|what| tracing::warn!("{what}"));
 }

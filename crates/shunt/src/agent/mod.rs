@@ -3,7 +3,7 @@
 mod answers;
 mod batch;
 mod departed;
-mod direct;
+pub(crate) mod direct;
 mod flows;
 mod health;
 mod interfaces;
@@ -29,6 +29,7 @@ use shunt_datapath::{Datapath, KernelStore};
 use shunt_model::objects::Kind;
 use shunt_model::{Model, Problem};
 use sockets::Sockets;
+pub(crate) use startup::access;
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -174,7 +174,8 @@ fn source_name(config: &Config) -> (&'static str, String) {
     }
 }
 
-fn access(config: &Config) -> kube::Access {
+/// How the API server is reached.
+pub(crate) fn access(config: &Config) -> kube::Access {
     let port = u16::try_from(config.resolved.number("k8sServicePort")).unwrap_or(6443);
     match (config.path("kubeconfig"), config.resolved.text("k8sServiceHost")) {
         (Some(path), "") => kube::Access::Kubeconfig(path, None),

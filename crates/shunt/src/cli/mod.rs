@@ -2,6 +2,7 @@
 
 mod agent;
 mod bpf;
+mod check;
 mod cleanup;
 mod client;
 mod completion;
@@ -52,6 +53,8 @@ enum Command {
     /// Configuration with where each value came from
     #[command(subcommand)]
     Config(config::Command),
+    /// Tell whether this node and its network can carry a configuration, without starting anything
+    Check(check::Args),
     /// Remove every trace of Shunt from this node
     Cleanup(cleanup::Args),
     /// Print a script that completes commands in a shell
@@ -68,6 +71,7 @@ pub fn run() -> ExitCode {
         Command::Service(command) => service::run(command, &cli.common),
         Command::Bpf(command) => bpf::run(command, &cli.common),
         Command::Config(command) => config::run(command, &cli.common),
+        Command::Check(args) => check::run(args, &cli.common),
         Command::Cleanup(args) => cleanup::run(args, &cli.common),
         Command::Completion(args) => completion::run(args),
     };
@@ -133,6 +137,7 @@ mod tests {
             "shunt bpf nat list",
             "shunt bpf metrics list -o yaml",
             "shunt config view --bpf-root /b",
+            "shunt check --set loadBalancer.mode=dsr --peer 192.0.2.2 --peer 2001:db8::2 -o json",
             "shunt cleanup -f",
             "shunt agent --manifests m --node-name n --set a=b --set c=d",
         ] {

@@ -210,6 +210,10 @@ fn details(status: &Status, maps: &[MapUse]) -> String {
     let headings = ["  Hook", "Interface", "Mode", "Program"].map(String::from).to_vec();
     let rows: Vec<_> = std::iter::once(headings).chain(status.attachments.iter().map(row)).collect();
     text += &columns(&rows);
+    if let Some(opt_out) = status.opt_out.as_ref().filter(|o| !o.pods.is_empty()) {
+        text += "Opted-Out Pods:\n";
+        text.extend(opt_out.pods.iter().map(|pod| format!("  {pod}\n")));
+    }
     text += "Problems:\n";
     for problem in &status.problems {
         _ = writeln!(text, "  {problem}");

@@ -34,6 +34,10 @@ pub struct Metrics {
     pub problems: Gauge,
     /// Watches that are down.
     pub watches_down: Gauge,
+    /// Pods that have left the socket path.
+    pub opt_out_pods: Gauge,
+    /// Pods that asked for it and whose cgroup is not there.
+    pub opt_out_missing: Gauge,
     /// Time of each sync, seconds.
     pub sync_duration: Histogram,
     /// Unix time of the last sync.
@@ -73,6 +77,10 @@ impl Default for Metrics {
         let backends = gauge("backends", "Backends, both families");
         let problems = gauge("problems", "Objects that could not be honoured");
         let watches_down = gauge("watches_down", "Watches of the API that do not stand");
+        let opt_out_pods =
+            gauge("opt_out_pods", "Pods that have left the socket path by socketLB.optOutLabel");
+        let opt_out_missing =
+            gauge("opt_out_missing_pods", "Pods that asked to leave the socket path and have no cgroup here");
         let last_sync = gauge("last_sync_timestamp_seconds", "Unix time of the last sync");
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
@@ -98,6 +106,8 @@ impl Default for Metrics {
             backends,
             problems,
             watches_down,
+            opt_out_pods,
+            opt_out_missing,
             sync_duration,
             last_sync,
             ops,

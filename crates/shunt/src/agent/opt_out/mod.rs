@@ -171,6 +171,11 @@ impl OptOut {
         self.asked.problems()
     }
 
+    /// How many pods have left the socket path, and how many cannot.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.placed.len(), self.missing.len())
+    }
+
     pub(super) fn status(&self) -> api::OptOut {
         api::OptOut {
             label: self.asked.label().into(),

@@ -109,12 +109,14 @@ fn details_say_what_is_served_and_attached() {
 #[test]
 fn details_say_who_has_left_the_socket_path_and_who_could_not() {
     let mut status = status();
-    assert!(details(&status, &[]).contains("  Socket LB Opt-Out:      Disabled\n"));
+    let text = details(&status, &[]);
+    assert!(text.contains("  Socket LB Opt-Out:      Disabled\n") && !text.contains("Opted-Out"), "{text}");
     let names = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (pods, missing) = (names(&["a/vm", "mesh/web"]), Vec::new());
     status.opt_out = Some(OptOut { label: "shunt.io/socket-lb".into(), pods, missing });
     let text = details(&status, &[]);
     assert!(text.contains("  Socket LB Opt-Out:      2 pods   (label shunt.io/socket-lb)\n"), "{text}");
+    assert!(text.contains("Opted-Out Pods:\n  a/vm\n  mesh/web\nProblems:\n"), "{text}");
     status.opt_out.as_mut().unwrap().missing = names(&["a/new", "a/lost"]);
     let text = details(&status, &[]);
     assert!(text.contains("(label shunt.io/socket-lb); no cgroup found of a/new, a/lost\n"), "{text}");

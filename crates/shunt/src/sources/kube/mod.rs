@@ -5,8 +5,10 @@ mod backoff;
 mod client;
 mod malformed;
 mod object;
+mod places;
 
 pub use client::{Access, connect, url};
+pub use places::{Places, places};
 
 use super::{Event, Sender};
 use backoff::Soon;

@@ -26,6 +26,13 @@ macro_rules! bodies {
         #[serde(transparent)]
         pub(super) struct $name(Box<$object>);
 
+        impl $name {
+            #[allow(dead_code, reason = "the check lists some kinds, and not all")]
+            pub(super) fn inner(self) -> $object {
+                *self.0
+            }
+        }
+
         impl Body for $name {
             const KIND: Kind = Kind::$object;
             const GROUP: &'static str = $group;
