@@ -56,6 +56,9 @@ pub mod feature {
     /// `loadBalancer.dsrDispatch: ipip`: the client's packet travels whole, inside another IP header. Not with
     /// [`DSR_OPT`].
     pub const DSR_IPIP: u32 = 1 << 21;
+    /// `loadBalancer.dsrDispatch: geneve`: packets that must say it travel inside UDP, with the service's address in an option
+    /// of the tunnel's header. Neither with [`DSR_OPT`] nor with [`DSR_IPIP`].
+    pub const DSR_GENEVE: u32 = 1 << 22;
     /// This node reaches remote backends by SNAT although services ask for DSR: its devices could not carry it. It takes
     /// part in other nodes' all the same.
     pub const DSR_BY_SNAT: u32 = 1 << 23;

@@ -11,13 +11,15 @@ use shunt_datapath::{Settings, Sizes};
 
 /// Sets of features as nodes have them; their names are those of the output. Everything that is on anywhere is on in one of
 /// them, alone and beside the rest of its kind: each takes the verifier seconds in an emulator.
-const SETS: [(&str, u32); 7] = [
+const SETS: [(&str, u32); 9] = [
     ("bare", 0),
     ("opt", USUAL | feature::DSR_OPT),
     ("opt,xdp", USUAL | feature::DSR_OPT | feature::XDP),
     ("opt,by-snat", USUAL | feature::DSR_OPT | feature::DSR_BY_SNAT),
     ("ipip", USUAL | feature::DSR_IPIP),
     ("ipip,xdp", USUAL | feature::DSR_IPIP | feature::XDP),
+    ("geneve", USUAL | feature::DSR_GENEVE),
+    ("geneve,xdp", USUAL | feature::DSR_GENEVE | feature::XDP),
     ("opt-out", USUAL | feature::DSR_OPT | feature::OPT_OUT),
 ];
 const USUAL: u32 = feature::BIND_PROTECTION;

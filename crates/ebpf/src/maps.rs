@@ -8,7 +8,7 @@ use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCp
 use aya_ebpf::macros::btf_map;
 use shunt_common::{
     AffinityKey, AffinityRow, Backend, Counter, Device, Flow, FlowKey, Fragment, FragmentKey, Frontend,
-    FrontendKey, Ip4, Ip6, Reason, ServiceCidrs, SockPeer, SockPeers, XdpDevice, maglev,
+    FrontendKey, Ip4, Ip6, PortBe, Reason, ServiceCidrs, SockPeer, SockPeers, XdpDevice, maglev,
     maps::{
         AFFINITY_ROWS, FLOW_ROWS, FRAGMENT_ROWS, LB_MAP_MAX, OPT_OUTS, POOL_LANES, RING_SLOTS, SOURCE_RANGES,
     },
@@ -24,6 +24,8 @@ pub struct Scratch<A> {
     pub reply: FlowKey<A>,
     /// The flow that is wanted.
     pub wanted: Wanted<A>,
+    /// The service that the header of a tunnel has named.
+    pub told: (A, PortBe),
     /// What an ICMP error quotes.
     pub quoted: Parsed<A>,
     /// Question to the FIB, and its answer.

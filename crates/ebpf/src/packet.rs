@@ -50,9 +50,9 @@ pub trait Packet: Copy {
     fn open(self, len: u32, segments: Segments) -> bool;
     /// Takes `len` bytes away from behind the fixed IP header.
     fn close(self, len: u32) -> bool;
-    /// Opens room for an outer IP header of `len` bytes in front of the packet's own, as [`Packet::open`] does.
+    /// Opens room for outer headers of `len` bytes in front of the packet's own, as [`Packet::open`] does.
     fn cover(self, len: u32, outer: Outer, segments: Segments) -> bool;
-    /// Takes an outer IP header of `len` bytes away.
+    /// Takes outer headers of `len` bytes away.
     fn uncover(self, len: u32) -> bool;
     /// Bytes that each of the segments carries which it will be cut into; zero when it will not be cut.
     fn segment(self) -> u32;
@@ -84,7 +84,7 @@ pub enum Segments {
     Datagrams,
 }
 
-/// The family of an outer header; its value is the kernel's flag (`BPF_F_ADJ_ROOM_ENCAP_L3_*`).
+/// What an outer header is; its value are the kernel's flags (`BPF_F_ADJ_ROOM_ENCAP_*`).
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Outer {
@@ -92,6 +92,10 @@ pub enum Outer {
     Ip4 = 2,
     /// IPv6.
     Ip6 = 4,
+    /// UDP on IPv4, and what the tunnel has behind that.
+    Udp4 = 2 | 16,
+    /// The same on IPv6.
+    Udp6 = 4 | 16,
 }
 
 /// `struct bpf_fib_lookup` (include/uapi/linux/bpf.h), with its unions resolved to what is used here.

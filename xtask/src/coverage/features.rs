@@ -68,6 +68,11 @@ pub const FEATURES: &[Feature] = &[
         without: &[(&["pod_ingress", "pod_egress"], OUTSIDE)],
     },
     Feature {
+        title: "remote backend by DSR, address in a tunnel's header",
+        cases: &["dsr_geneve::"],
+        without: &[(&["pod_ingress", "pod_egress"], OUTSIDE)],
+    },
+    Feature {
         title: "remote backend without leaving the driver",
         cases: &["driver::"],
         without: &[(&["tc_egress", "pod_ingress", "pod_egress"], "XDP is where packets come in by a device")],

@@ -21,24 +21,24 @@ pub fn serve(w: &mut World, kind: FrontendKind, at: (IpAddr, u16), proto: u8, id
     w.put_frontend(at.0, at.1, proto, Frontend { kind: kind as u8, flags, pools, ..Frontend::default() });
 }
 
-/// The node that balances: the service's backend is elsewhere.
-fn balancer(f: Family) -> World {
-    let mut w = World::new(f);
+/// A node that has a service with one backend, here or elsewhere.
+pub fn node(f: Family, dispatch: u32, local: bool) -> World {
+    let mut w = World::with_features(f, feature::IPV4 | feature::IPV6 | dispatch);
     for proto in [TCP, UDP] {
-        let id = w.backend(f.remote_pod(), 8080, proto, false);
+        let id = w.backend(if local { f.local_pod() } else { f.remote_pod() }, 8080, proto, local);
         serve(&mut w, LoadBalancer, (f.vip(), 80), proto, &[id], DSR);
     }
     w
 }
 
+/// The node that balances: the service's backend is elsewhere.
+fn balancer(f: Family) -> World {
+    node(f, feature::DSR_OPT, false)
+}
+
 /// The backend's node.
 fn end(f: Family) -> World {
-    let mut w = World::new(f);
-    for proto in [TCP, UDP] {
-        let id = w.backend(f.local_pod(), 8080, proto, true);
-        serve(&mut w, LoadBalancer, (f.vip(), 80), proto, &[id], DSR);
-    }
-    w
+    node(f, feature::DSR_OPT, true)
 }
 
 /// A packet as it is on the wire between the two nodes: with the option that names a service.
@@ -72,8 +72,7 @@ pub fn informed(packet: &Packet, service: (IpAddr, u16)) -> Vec<u8> {
 }
 
 /// A client's packet on its way from the balancing node to the backend.
-fn onward(f: Family, packet: &Packet, pod: IpAddr) -> Packet {
-    let _ = f;
+pub fn onward(packet: &Packet, pod: IpAddr) -> Packet {
     Packet { dst: pod, dport: 8080, ttl: 63, ..*packet }
 }
 
@@ -94,7 +93,7 @@ fn a_syn_goes_to_the_backend_from_the_client_and_names_the_service() {
         let w = balancer(f);
         // Again: the first may have been lost.
         for _ in 0..2 {
-            let want = informed(&onward(f, &ask(f, SYN), f.remote_pod()), (f.vip(), 80));
+            let want = informed(&onward(&ask(f, SYN), f.remote_pod()), (f.vip(), 80));
             assert_eq!(ip(&redirected(&w, &ask(f, SYN))), ip(&want));
         }
     }
@@ -108,7 +107,7 @@ fn later_segments_are_plain_and_take_the_cached_route() {
         w.age(&ask(f, SYN));
         for kind in [ACK, ACK, FIN] {
             let frame = redirected(&w, &ask(f, kind));
-            assert_eq!(ip(&frame), ip(&onward(f, &ask(f, kind), f.remote_pod()).bytes()));
+            assert_eq!(ip(&frame), ip(&onward(&ask(f, kind), f.remote_pod()).bytes()));
         }
         assert_eq!(redirected(&w, &ask(f, ACK))[..6], REMOTE_NODE, "the next hop's MAC");
     }
@@ -119,7 +118,7 @@ fn every_datagram_names_the_service() {
     for f in BOTH {
         let w = balancer(f);
         for _ in 0..3 {
-            let want = informed(&onward(f, &ask(f, Kind::Udp), f.remote_pod()), (f.vip(), 80));
+            let want = informed(&onward(&ask(f, Kind::Udp), f.remote_pod()), (f.vip(), 80));
             assert_eq!(ip(&redirected(&w, &ask(f, Kind::Udp))), ip(&want));
         }
     }
@@ -130,7 +129,7 @@ fn every_segment_of_a_flow_whose_beginning_was_not_seen_names_the_service() {
     for f in BOTH {
         let w = balancer(f);
         for _ in 0..3 {
-            let want = informed(&onward(f, &ask(f, ACK), f.remote_pod()), (f.vip(), 80));
+            let want = informed(&onward(&ask(f, ACK), f.remote_pod()), (f.vip(), 80));
             assert_eq!(ip(&redirected(&w, &ask(f, ACK))), ip(&want));
         }
     }
@@ -154,7 +153,7 @@ fn a_node_whose_network_cannot_carry_dsr_falls_back_to_snat_and_is_an_end_of_oth
         serve(&mut w, LoadBalancer, (f.vip(), 80), TCP, &ids[..1], DSR);
         serve(&mut w, NodePort, (f.node(), 30080), TCP, &ids[1..], DSR);
         assert_eq!(w.expect("tc_ingress", &ask(f, SYN), REDIRECT).src, f.node());
-        let plain = onward(f, &Packet { sport: 41_000, ..ask(f, SYN) }, f.local_pod());
+        let plain = onward(&Packet { sport: 41_000, ..ask(f, SYN) }, f.local_pod());
         let got = w.raw("tc_ingress", &informed(&plain, (f.node(), 30080)));
         assert_eq!((got.verdict, got.packet), (NEXT, plain.bytes()));
     }
@@ -166,7 +165,7 @@ fn hybrid_is_dsr_for_one_protocol_and_snat_for_the_other() {
         let mut w = balancer(f);
         w.service(LoadBalancer, (f.vip(), 80), UDP, (f.remote_pod(), 8080), false);
         assert_eq!(w.expect("tc_ingress", &ask(f, Kind::Udp), REDIRECT).src, f.node());
-        let want = informed(&onward(f, &ask(f, SYN), f.remote_pod()), (f.vip(), 80));
+        let want = informed(&onward(&ask(f, SYN), f.remote_pod()), (f.vip(), 80));
         assert_eq!(ip(&redirected(&w, &ask(f, SYN))), ip(&want));
     }
 }
@@ -206,8 +205,8 @@ fn a_client_s_own_second_packet_confirms_a_flow_whose_replies_go_elsewhere() {
     }
 }
 
-#[test]
-fn one_client_port_to_two_services_of_one_backend_is_told_apart_by_snat() {
+/// Later segments are plain, so a client's flows from one port to two services of one backend must not look the same.
+pub fn apart(balancer: impl Fn(Family) -> World) {
     for f in BOTH {
         let mut w = balancer(f);
         let id = w.backend(f.remote_pod(), 8080, TCP, false);
@@ -222,39 +221,50 @@ fn one_client_port_to_two_services_of_one_backend_is_told_apart_by_snat() {
 }
 
 #[test]
-fn a_datagram_that_the_option_makes_too_long_is_answered_with_what_fits() {
+fn one_client_port_to_two_services_of_one_backend_is_told_apart_by_snat() {
+    apart(balancer);
+}
+
+/// A datagram that grows too long by a dispatch's bytes is answered with what fits.
+pub fn too_long(balancer: impl Fn(Family) -> World, added: impl Fn(Family) -> usize) {
     for f in BOTH {
         let w = balancer(f);
-        let (headers, option, kind) = match f {
-            Family::V4 => (28, 8, (3, 4)),
-            Family::V6 => (48, 24, (2, 0)),
+        let (headers, kind) = match f {
+            Family::V4 => (28, (3, 4)),
+            Family::V6 => (48, (2, 0)),
         };
-        let fits = 1500 - headers - option;
+        let added = added(f);
+        let fits = 1500 - headers - added;
         redirected(&w, &Packet { len: fits, ..ask(f, Kind::Udp) });
         // The flow's first packet and a later one.
         for sport in [40_000, 41_000] {
             let long = Packet { len: fits + 1, sport, ..ask(f, Kind::Udp) };
             let error = IcmpError::read(&redirected(&w, &long));
-            assert_eq!((error.type_code, error.mtu), (kind, 1500 - option as u32));
+            assert_eq!((error.type_code, error.mtu), (kind, 1500 - added as u32));
             assert_eq!((error.src, error.dst), (f.vip(), f.client()));
         }
     }
 }
 
 #[test]
-fn the_backend_s_node_takes_the_option_off_and_answers_from_the_service() {
+fn a_datagram_that_the_option_makes_too_long_is_answered_with_what_fits() {
+    too_long(balancer, |f| if f == Family::V4 { 8 } else { 24 });
+}
+
+/// The backend's node takes off what `tell` puts on and answers from the service.
+pub fn takes_off(end: impl Fn(Family) -> World, tell: impl Fn(&Packet, (IpAddr, u16)) -> Vec<u8>) {
     for f in BOTH {
         for (first, reply, later) in [(SYN, SYN_ACK, ACK), (Kind::Udp, Kind::Udp, Kind::Udp), (ACK, ACK, ACK)]
         {
             let w = end(f);
-            let plain = onward(f, &ask(f, first), f.local_pod());
+            let plain = onward(&ask(f, first), f.local_pod());
             for _ in 0..2 {
-                let got = w.raw("tc_ingress", &informed(&plain, (f.vip(), 80)));
+                let got = w.raw("tc_ingress", &tell(&plain, (f.vip(), 80)));
                 assert_eq!((got.verdict, &got.packet), (NEXT, &plain.bytes()), "{:?}", w.reasons());
             }
             let answer = ask(f, first).reply(reply);
             assert_eq!(w.expect("tc_egress", &Packet { ttl: 64, ..plain.reply(reply) }, NEXT), answer);
-            let plain = onward(f, &ask(f, later), f.local_pod());
+            let plain = onward(&ask(f, later), f.local_pod());
             assert_eq!(w.expect("tc_ingress", &plain, NEXT), plain, "later packets are not changed");
             assert_eq!(w.rows(), 2);
         }
@@ -262,10 +272,15 @@ fn the_backend_s_node_takes_the_option_off_and_answers_from_the_service() {
 }
 
 #[test]
+fn the_backend_s_node_takes_the_option_off_and_answers_from_the_service() {
+    takes_off(end, informed);
+}
+
+#[test]
 fn the_far_end_of_a_flow_is_confirmed_by_both_and_its_lost_rows_are_written_again() {
     for f in BOTH {
         let w = end(f);
-        let plain = |kind| onward(f, &ask(f, kind), f.local_pod());
+        let plain = |kind| onward(&ask(f, kind), f.local_pod());
         w.raw("tc_ingress", &informed(&plain(SYN), (f.vip(), 80)));
         w.expect("tc_egress", &plain(SYN).reply(SYN_ACK), NEXT);
         w.expect("tc_ingress", &plain(ACK), NEXT);
@@ -295,7 +310,7 @@ fn a_new_connection_on_a_closed_flow_s_tuple_makes_a_new_flow() {
         let id = w.backend(f.local_pod(), 8080, TCP, true);
         let other = Packet { dst: f.node(), dport: 30080, ..ask(f, SYN) };
         serve(&mut w, NodePort, (f.node(), 30080), TCP, &[id], DSR);
-        let plain = |kind| onward(f, &ask(f, kind), f.local_pod());
+        let plain = |kind| onward(&ask(f, kind), f.local_pod());
         let at_vip = informed(&plain(SYN), (f.vip(), 80));
         let at_node = informed(&plain(SYN), (f.node(), 30080));
         w.raw("tc_ingress", &at_vip);
@@ -324,7 +339,7 @@ fn a_node_port_of_another_node_is_known_by_its_port() {
         };
         serve(&mut w, NodePort, (any, 30080), TCP, &[id], frontend_flag::MARKER | frontend_flag::DSR);
         let asked = Packet::new((f.client(), 40_000), (other, 30080), SYN);
-        let plain = onward(f, &asked, f.local_pod());
+        let plain = onward(&asked, f.local_pod());
         let got = w.raw("tc_ingress", &informed(&plain, (other, 30080)));
         assert_eq!((got.verdict, got.packet), (NEXT, plain.bytes()));
         assert_eq!(
@@ -334,8 +349,8 @@ fn a_node_port_of_another_node_is_known_by_its_port() {
     }
 }
 
-#[test]
-fn forged_information_is_not_believed() {
+/// Nothing that our rows do not confirm is believed; `tell` makes a frame of a packet and the service that it names.
+pub fn forged(end: impl Fn(Family) -> World, tell: impl Fn(&Packet, (IpAddr, u16)) -> Vec<u8>) {
     for f in BOTH {
         let mut w = end(f);
         let id = w.backend(f.local_pod(), 8080, TCP, true);
@@ -346,7 +361,7 @@ fn forged_information_is_not_believed() {
         let group: IpAddr =
             if f == Family::V4 { "224.0.0.1".parse().unwrap() } else { "ff02::1".parse().unwrap() };
         serve(&mut w, NodePort, (any, 30080), TCP, &[id], frontend_flag::MARKER | frontend_flag::DSR);
-        let to = |pod, port| Packet { dport: port, ..onward(f, &ask(f, SYN), pod) };
+        let to = |pod, port| Packet { dport: port, ..onward(&ask(f, SYN), pod) };
         let cases = [
             ("a port that the service has not", to(f.local_pod(), 8080), (f.vip(), 81)),
             ("an address that no service has", to(f.local_pod(), 8080), (f.client(), 80)),
@@ -363,7 +378,7 @@ fn forged_information_is_not_believed() {
             Frontend { flags: frontend_flag::EXTERNAL | frontend_flag::WILDCARD, ..Frontend::default() };
         w.put_frontend(f.vip(), 0, 0, Frontend { kind: LoadBalancer as u8, ..wildcard });
         for (nth, (what, packet, service)) in cases.iter().enumerate() {
-            let frame = informed(packet, *service);
+            let frame = tell(packet, *service);
             let got = w.raw("tc_ingress", &frame);
             assert_eq!((got.verdict, got.packet, w.rows()), (NEXT, frame, 0), "{what}");
             assert_eq!(w.counted(Reason::DsrRefused), nth as u64 + 1, "{what}");
@@ -372,22 +387,32 @@ fn forged_information_is_not_believed() {
 }
 
 #[test]
-fn source_ranges_hold_at_the_far_end_too() {
+fn forged_information_is_not_believed() {
+    forged(end, informed);
+}
+
+/// A service's source ranges hold at the far end too.
+pub fn ranges(world: impl Fn(Family) -> World, tell: impl Fn(&Packet, (IpAddr, u16)) -> Vec<u8>) {
     for f in BOTH {
-        let mut w = World::new(f);
+        let mut w = world(f);
         let id = w.backend(f.local_pod(), 8080, TCP, true);
         serve(&mut w, LoadBalancer, (f.vip(), 80), TCP, &[id], DSR | frontend_flag::SOURCE_RANGES);
-        let plain = onward(f, &ask(f, SYN), f.local_pod());
-        assert_eq!(w.raw("tc_ingress", &informed(&plain, (f.vip(), 80))).verdict, DROP);
+        let plain = onward(&ask(f, SYN), f.local_pod());
+        assert_eq!(w.raw("tc_ingress", &tell(&plain, (f.vip(), 80))).verdict, DROP);
         assert_eq!((w.counted(Reason::SourceRange), w.rows()), (1, 0));
     }
+}
+
+#[test]
+fn source_ranges_hold_at_the_far_end_too() {
+    ranges(World::new, informed);
 }
 
 #[test]
 fn an_option_of_somebody_else_s_is_none_of_ours() {
     for f in BOTH {
         let w = end(f);
-        let mut frame = informed(&onward(f, &ask(f, SYN), f.local_pod()), (f.vip(), 80));
+        let mut frame = informed(&onward(&ask(f, SYN), f.local_pod()), (f.vip(), 80));
         // Record route; an option of the experiments' (RFC 4727).
         let at = if f == Family::V4 { 34 } else { 56 };
         frame[at] = if f == Family::V4 { 7 } else { 0x1e };
@@ -405,7 +430,7 @@ fn expiry_keeps_both_ends_of_a_living_flow_and_ends_datagrams_to_a_backend_that_
             for kind in [SYN, Kind::Udp] {
                 match local {
                     true => {
-                        let plain = onward(f, &ask(f, kind), pod);
+                        let plain = onward(&ask(f, kind), pod);
                         assert_eq!(w.raw("tc_ingress", &informed(&plain, (f.vip(), 80))).verdict, NEXT);
                     }
                     false => drop(redirected(&w, &ask(f, kind))),

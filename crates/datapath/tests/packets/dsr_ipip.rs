@@ -1,40 +1,35 @@
 //! Direct server return with the client's packet carried inside another: the node that balances, and the backend's node.
 
-use crate::dsr::{DSR, ask, ip, redirected, serve};
-use crate::packet::{ACK, IcmpError, Kind, Packet, SYN, SYN_ACK};
+use crate::dsr::{DSR, ask, ip, node, redirected, serve, too_long};
+use crate::packet::{ACK, Kind, Packet, SYN, SYN_ACK};
 use crate::world::{BOTH, DROP, Family, NEXT, REMOTE_NODE, World};
 use shunt_common::FrontendKind::{LoadBalancer, NodePort};
 use shunt_common::{Reason, feature, frontend_flag};
 use std::net::IpAddr;
 
 const TCP: u8 = 6;
-const UDP: u8 = 17;
-
-fn world(f: Family, pod: IpAddr, local: bool) -> World {
-    let features = feature::IPV4 | feature::IPV6 | feature::DSR_IPIP;
-    let mut w = World::with_features(f, features);
-    for proto in [TCP, UDP] {
-        let id = w.backend(pod, 8080, proto, local);
-        serve(&mut w, LoadBalancer, (f.vip(), 80), proto, &[id], DSR);
-    }
-    w
-}
 
 fn balancer(f: Family) -> World {
-    world(f, f.remote_pod(), false)
+    node(f, feature::DSR_IPIP, false)
 }
 
 fn end(f: Family) -> World {
-    world(f, f.local_pod(), true)
+    node(f, feature::DSR_IPIP, true)
 }
 
 /// A packet inside another, from the node that balances to a pod.
 fn carried(f: Family, packet: &Packet, pod: IpAddr) -> Vec<u8> {
     let mut frame = packet.bytes();
-    let outer = match (f.node(), pod) {
+    cover(&mut frame, (f.node(), pod), if f == Family::V4 { 4 } else { 41 });
+    frame
+}
+
+/// Puts an IP header with this protocol in front of what a frame carries.
+pub fn cover(frame: &mut Vec<u8>, addrs: (IpAddr, IpAddr), proto: u8) {
+    let outer = match addrs {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
             let total = (frame.len() as u16 - 14 + 20).to_be_bytes();
-            let mut h = vec![0x45, 0, total[0], total[1], 0, 0, 0x40, 0, 64, 4, 0, 0];
+            let mut h = vec![0x45, 0, total[0], total[1], 0, 0, 0x40, 0, 64, proto, 0, 0];
             h.extend(src.octets());
             h.extend(dst.octets());
             let mut sum: u32 = h.chunks(2).map(|c| u32::from(u16::from_be_bytes([c[0], c[1]]))).sum();
@@ -46,7 +41,7 @@ fn carried(f: Family, packet: &Packet, pod: IpAddr) -> Vec<u8> {
         }
         (IpAddr::V6(src), IpAddr::V6(dst)) => {
             let payload = (frame.len() as u16 - 14).to_be_bytes();
-            let mut h = vec![0x60, 0, 0, 0, payload[0], payload[1], 41, 64];
+            let mut h = vec![0x60, 0, 0, 0, payload[0], payload[1], proto, 64];
             h.extend(src.octets());
             h.extend(dst.octets());
             h
@@ -54,7 +49,6 @@ fn carried(f: Family, packet: &Packet, pod: IpAddr) -> Vec<u8> {
         _ => unreachable!("one family"),
     };
     frame.splice(14..14, outer);
-    frame
 }
 
 /// A client's packet as the node that balances passes it on.
@@ -83,21 +77,7 @@ fn every_packet_goes_to_the_backend_whole_inside_another() {
 
 #[test]
 fn what_does_not_fit_any_more_is_answered_with_what_does() {
-    for f in BOTH {
-        let w = balancer(f);
-        let (headers, outer, kind) = match f {
-            Family::V4 => (28, 20, (3, 4)),
-            Family::V6 => (48, 40, (2, 0)),
-        };
-        let fits = 1500 - headers - outer;
-        redirected(&w, &Packet { len: fits, ..ask(f, Kind::Udp) });
-        for sport in [40_000, 41_000] {
-            let long = Packet { len: fits + 1, sport, ..ask(f, Kind::Udp) };
-            let error = IcmpError::read(&redirected(&w, &long));
-            assert_eq!((error.type_code, error.mtu), (kind, 1500 - outer as u32));
-            assert_eq!((error.src, error.dst), (f.vip(), f.client()));
-        }
-    }
+    too_long(balancer, |f| if f == Family::V4 { 20 } else { 40 });
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod coverage;
 mod dsr;
+mod dsr_geneve;
 mod dsr_ipip;
 mod flows;
 mod fragments;

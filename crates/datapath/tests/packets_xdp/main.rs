@@ -7,6 +7,8 @@ mod coverage;
 mod driver;
 #[path = "../packets/dsr.rs"]
 mod dsr;
+#[path = "../packets/dsr_geneve.rs"]
+mod dsr_geneve;
 #[path = "../packets/dsr_ipip.rs"]
 mod dsr_ipip;
 #[path = "../packets/flows.rs"]

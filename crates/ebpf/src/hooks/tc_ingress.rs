@@ -42,8 +42,8 @@ fn ingress<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
     if p.is_icmp() {
         return icmp_error::relay(pkt, p, serves).unwrap_or_else(|| vip::icmp(pkt, p, Scope::External));
     }
-    if end::may_inform(p)
-        && let Some(outcome) = end::arrive(pkt, p)
+    if end::may_inform(p, carried)
+        && let Some(outcome) = end::arrive(pkt, p, carried)
     {
         return outcome;
     }

@@ -66,6 +66,7 @@ const LEAST: (u32, u32) = (576, 1280);
 pub(crate) const fn overhead(dispatch: &str) -> (u32, u32) {
     match dispatch.as_bytes() {
         b"ipip" => (20, 40),
+        b"geneve" => (48, 80),
         _ => (8, 24),
     }
 }
@@ -108,8 +109,12 @@ pub(super) fn tell(config: &Config, found: &Findings) {
     }
     let hint = match dispatch {
         "ipip" => "the network must pass IP in IP (protocols 4 and 41) between nodes and pods",
+        "geneve" => {
+            "the network must pass UDP to port 6081 from nodes to pods, over IPv6 without a checksum too"
+        }
         _ => {
-            "the network must pass IPv4 option 154 and IPv6 destination options; set loadBalancer.dsrDispatch=ipip where it does not"
+            "the network must pass IPv4 option 154 and IPv6 destination options; set loadBalancer.dsrDispatch=ipip or geneve where it \
+             does not"
         }
     };
     tracing::info!(
@@ -131,9 +136,14 @@ mod tests {
 
     #[test]
     fn a_device_that_cannot_carry_the_smallest_packets_means_snat_and_says_so() {
-        for (dispatch, v6, least) in
-            [("opt", true, 1304), ("opt", false, 584), ("ipip", true, 1320), ("ipip", false, 596)]
-        {
+        for (dispatch, v6, least) in [
+            ("opt", true, 1304),
+            ("opt", false, 584),
+            ("ipip", true, 1320),
+            ("ipip", false, 596),
+            ("geneve", true, 1360),
+            ("geneve", false, 624),
+        ] {
             let at = |mtu| judge(dispatch, v6, [device("eth0", mtu, false, true)].into_iter());
             assert_eq!(at(least), Findings::default());
             let found = at(least - 1);

@@ -156,6 +156,7 @@ fn dispatch(name: &str) -> &str {
     match name {
         "opt" => "IP Option/Extension",
         "ipip" => "IPIP",
+        "geneve" => "Geneve",
         other => other,
     }
 }

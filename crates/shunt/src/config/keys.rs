@@ -192,9 +192,9 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "loadBalancer.dsrDispatch",
-        Kind::OneOf(&["opt", "ipip"], &["geneve"]),
+        Kind::OneOf(&["opt", "ipip", "geneve"], &[]),
         "opt",
-        "How DSR tells a backend's node the service's address: in an option of the IP header (opt), or by carrying the client's whole packet in another (ipip). The same on all nodes.",
+        "How DSR tells a backend's node the service's address: in an option of the IP header (opt), by carrying the client's whole packet in another (ipip), or in the header of a tunnel over UDP port 6081 (geneve). The same on all nodes.",
     ),
     key(
         "loadBalancer.serviceTopology",

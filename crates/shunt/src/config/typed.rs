@@ -92,6 +92,7 @@ impl Config {
         settings.sizes.source_ranges = rows("bpf.lbSourceRangeMapMax");
         let dispatch = match r.text("loadBalancer.dsrDispatch") {
             "ipip" => feature::DSR_IPIP,
+            "geneve" => feature::DSR_GENEVE,
             _ => feature::DSR_OPT,
         };
         settings.features = [

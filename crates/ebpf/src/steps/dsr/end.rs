@@ -9,6 +9,7 @@ use crate::headers::ETH_LEN;
 use crate::maps::Scratch;
 use crate::outcome::{Outcome, count};
 use crate::packet::Packet;
+use crate::steps::dsr::geneve;
 use crate::steps::dsr::info::Info;
 use crate::steps::dsr::wrap::{self, Wrap};
 use crate::steps::known::{self, Entered};
@@ -18,66 +19,105 @@ use crate::steps::{admit, jiffies, ring, vip};
 use aya_ebpf::helpers::generated::bpf_loop;
 use core::ffi::c_void;
 use shunt_common::{
-    Direction, Egress, Flow, Frontend, FrontendKey, PortBe, Reason, Scope, csum, feature, flow_flag,
+    Direction, Egress, Flow, FlowKey, Frontend, FrontendKey, PortBe, Reason, Scope, csum, feature, flow_flag,
     frontend_flag, seen, tcp,
 };
 
-/// Whether a packet may carry information: its transport header begins later than it need. Every other packet is told at
-/// the cost of this comparison.
+/// Whether a packet may carry information, or `carried` says that it has: its transport header begins later than it need.
+/// Every other packet is told at the cost of this comparison.
 #[inline(always)]
-pub fn may_inform<A: Info>(p: &Parsed<A>) -> bool {
+pub fn may_inform<A: Info>(p: &Parsed<A>, carried: u32) -> bool {
     config::has(feature::DSR_OPT) && p.l4 != ETH_LEN + A::HEADER
+        || config::has(feature::DSR_GENEVE) && carried != 0
 }
 
-/// Whether a packet carries another, which takes no more than a look at its header.
+/// Whether a packet carries another, which takes no more than a look at its headers.
 #[inline(always)]
 pub fn may_carry<P: Packet, A: Wrap>(pkt: P) -> bool {
-    config::has(feature::DSR_IPIP) && A::is_wrapped(pkt)
+    config::has(feature::DSR_IPIP) && wrap::is_wrapped::<P, A>(pkt)
+        || config::has(feature::DSR_GENEVE) && geneve::is_enclosed::<P, A>(pkt)
 }
 
-/// Takes the outer header off a packet that carries a client's to a backend here: the backend's id. Zero when it is none of
+/// Takes the outer headers off a packet that carries a client's to a backend here: the backend's id. Zero when it is none of
 /// ours, and stays as it is.
 #[inline(never)]
 pub fn uncover<P: Packet, A: Info + Wrap>(pkt: P) -> u32 {
     let Some(scratch) = A::scratch() else { return 0 };
     // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
-    let key = unsafe { &mut (*scratch).reply };
-    let Some(pod) = A::peek(pkt, key) else { return 0 };
-    let id = match A::flow(key) {
-        // SAFETY: a value of the flow map; the kernel keeps it in place while the program runs.
-        Some(row)
-            if unsafe { (*row).dst == pod && (*row).flags & (flow_flag::REPLY | flow_flag::DSR) == 0 } =>
-        unsafe { (*row).backend },
-        _ => match serving(key.proto as u8, key.dst, key.dport) {
-            Some(frontend) => local(frontend, pod, PortBe(0)),
-            None => return 0,
-        },
+    let scratch = unsafe { &mut *scratch };
+    let (found, outer) = if config::has(feature::DSR_GENEVE) {
+        (enclosed(pkt, scratch), geneve::envelope::<A>())
+    } else {
+        (wrapped(pkt, &mut scratch.reply), A::HEADER)
     };
+    let Some(id) = found else { return 0 };
     if id == 0 {
         count(Reason::DsrRefused, Direction::Ingress, pkt.len());
         return 0;
     }
-    if wrap::unwrap::<P, A>(pkt) { id } else { 0 }
+    if pkt.uncover(outer) { id } else { 0 }
 }
 
-/// Takes the information off a packet and remembers what it says. `None` when it carries none.
+/// The backend that a packet inside an IP header is for, zero when it is none here; `None` when it is somebody else's
+/// tunnel. `key` is room for its tuple.
 #[inline(always)]
-pub fn arrive<P: Packet, A: Parse + Info>(pkt: P, p: &Parsed<A>) -> Option<Outcome> {
-    let (addr, port) = A::informed(pkt)?;
-    let Some(frontend) = serving(p.key.proto as u8, addr, port) else {
-        return Some(Outcome::Left(Reason::DsrRefused));
-    };
-    let id = local(frontend, p.key.dst, p.key.dport);
-    if id == 0 {
-        return Some(Outcome::Left(Reason::DsrRefused));
+fn wrapped<P: Packet, A: Info + Wrap>(pkt: P, key: &mut FlowKey<A>) -> Option<u32> {
+    let pod = A::target(pkt)?;
+    if !A::peek(pkt, wrap::inside::<A>(), key) {
+        return None;
     }
+    if let Some(row) = A::flow(key) {
+        // SAFETY: a value of the flow map; the kernel keeps it in place while the program runs.
+        let row = unsafe { &*row };
+        if row.dst == pod && row.flags & (flow_flag::REPLY | flow_flag::DSR) == 0 {
+            return Some(row.backend);
+        }
+    }
+    serving(key.proto as u8, key.dst, key.dport).map(|frontend| local(frontend, pod, PortBe(0)))
+}
+
+/// The same for a packet inside a tunnel; what the tunnel's header says is left in `scratch`.
+#[inline(always)]
+fn enclosed<P: Packet, A: Info + Wrap>(pkt: P, scratch: &mut Scratch<A>) -> Option<u32> {
+    let (addr, port) = geneve::told(pkt)?;
+    let pod = A::target(pkt)?;
+    let key = &mut scratch.reply;
+    if !A::peek(pkt, geneve::inside::<A>(), key) || key.dst != pod {
+        return Some(0);
+    }
+    scratch.told = (addr, port);
+    let frontend = serving(key.proto as u8, addr, port);
+    Some(frontend.map_or(0, |frontend| local(frontend, pod, key.dport)))
+}
+
+/// Takes the information off a packet, unless it was `carried` to that backend and has lost it already, and remembers what
+/// it says. `None` when it carries none.
+#[inline(always)]
+pub fn arrive<P: Packet, A: Parse + Info>(pkt: P, p: &Parsed<A>, carried: u32) -> Option<Outcome> {
+    let (addr, port) = match carried {
+        0 => A::informed(pkt)?,
+        // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
+        _ => unsafe { (*A::scratch()?).told },
+    };
+    let frontend = serving(p.key.proto as u8, addr, port);
+    let id = match carried {
+        0 => frontend.map_or(0, |frontend| local(frontend, p.key.dst, p.key.dport)),
+        id => id,
+    };
+    let Some(frontend) = frontend.filter(|_| id != 0) else {
+        return Some(if carried == 0 {
+            Outcome::Left(Reason::DsrRefused)
+        } else {
+            Outcome::Drop(Reason::DsrRefused)
+        });
+    };
     if p.fragment {
         return Some(Outcome::Drop(Reason::Fragment));
     }
     if !admit::admits(frontend, p.key.src) {
         return Some(Outcome::Drop(Reason::SourceRange));
     }
-    if !A::disinform(pkt) {
+    if carried == 0 && !A::disinform(pkt) {
         return Some(Outcome::Drop(Reason::RewriteFailed));
     }
     Some(match follow(p, addr, port) {

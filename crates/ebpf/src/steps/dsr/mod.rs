@@ -6,6 +6,7 @@
 //! made, so nothing has to be known of other nodes.
 
 pub mod end;
+pub mod geneve;
 pub mod info;
 pub mod wrap;
 
@@ -29,7 +30,7 @@ impl<A: Info + Wrap> Dispatch for A {}
 /// Whether a frontend's remote backends answer directly.
 #[inline(always)]
 pub fn serves(frontend: &Frontend) -> bool {
-    config::has(feature::DSR_OPT | feature::DSR_IPIP)
+    config::has(feature::DSR_OPT | feature::DSR_IPIP | feature::DSR_GENEVE)
         && !config::has(feature::DSR_BY_SNAT)
         && frontend.flags & frontend_flag::DSR != 0
 }
@@ -50,7 +51,7 @@ pub fn start<P: Packet, A: Parse + reject::Reject + Dispatch>(
     p: &Parsed<A>,
     scratch: &mut Scratch<A>,
 ) -> Option<Outcome> {
-    if config::has(feature::DSR_IPIP) && A::node_addr() == A::ZERO {
+    if config::has(feature::DSR_IPIP | feature::DSR_GENEVE) && A::node_addr() == A::ZERO {
         return None;
     }
     let backend = scratch.wanted.backend.addr;
@@ -83,7 +84,13 @@ pub fn growth<A: Dispatch>(p: &Parsed<A>, row: &Flow<A>) -> u32 {
 /// Bytes by which a packet grows that is dispatched.
 #[inline(always)]
 fn full<A: Dispatch>() -> u32 {
-    if config::has(feature::DSR_IPIP) { A::HEADER } else { A::INFO }
+    if config::has(feature::DSR_IPIP) {
+        A::HEADER
+    } else if config::has(feature::DSR_GENEVE) {
+        geneve::envelope::<A>()
+    } else {
+        A::INFO
+    }
 }
 
 /// Length from the IP header on, as it will be on the wire, of a packet that grows by so many bytes. Zero when it does not
@@ -105,10 +112,11 @@ fn dispatches<A>(p: &Parsed<A>, row: &Flow<A>) -> bool {
     row.flags & flow_flag::DSR != 0 && !p.fragment
 }
 
-/// Whether a packet of a row says what its client asked for. A carried one always does: that is what is carried.
+/// Whether a packet of a row says what its client asked for. With ipip each does: that is what is carried.
 #[inline(always)]
 fn informs<A>(p: &Parsed<A>, row: &Flow<A>) -> bool {
-    let told = config::has(feature::DSR_OPT) && (row.flags & flow_flag::INFORM != 0 || opens(p));
+    let told = config::has(feature::DSR_OPT | feature::DSR_GENEVE)
+        && (row.flags & flow_flag::INFORM != 0 || opens(p));
     dispatches(p, row) && (told || config::has(feature::DSR_IPIP))
 }
 
@@ -117,7 +125,13 @@ fn informs<A>(p: &Parsed<A>, row: &Flow<A>) -> bool {
 #[inline(always)]
 pub fn write<P: Packet, A: Dispatch>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> bool {
     if config::has(feature::DSR_IPIP) && dispatches(p, row) {
-        return A::wrap(pkt, p, row.dst);
+        return wrap::wrap(pkt, p, row.dst);
     }
-    rewrite(pkt, p, row, 1) && (!informs(p, row) || A::inform(pkt, p))
+    rewrite(pkt, p, row, 1) && (!informs(p, row) || tell(pkt, p, row))
+}
+
+/// Adds what the backend's node must know to a packet that is rewritten.
+#[inline(always)]
+fn tell<P: Packet, A: Dispatch>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> bool {
+    if config::has(feature::DSR_GENEVE) { geneve::enclose(pkt, p, row.dst) } else { A::inform(pkt, p) }
 }

@@ -14,18 +14,42 @@ use shunt_common::{FlowKey, Ip4, Ip6, PortBe, csum};
 pub trait Wrap: Family {
     /// The protocol number of this family inside an IP header.
     const CARRIED: u8;
-    /// Whether the packet carries one of its own family and no more can be said without a look into that.
-    fn is_wrapped<P: Packet>(pkt: P) -> bool;
-    /// Puts a header in front, from this node to `dst`, and takes a hop off the inner one; `p` is the packet as it came.
-    fn wrap<P: Packet>(pkt: P, p: &Parsed<Self>, dst: Self) -> bool;
-    /// The tuple of the carried packet, and who its carrier is for; `None` when it cannot be ours.
-    fn peek<P: Packet>(pkt: P, key: &mut FlowKey<Self>) -> Option<Self>;
+    /// What the kernel must know of a header of this family that is put in front.
+    const IN_IP: Outer;
+    /// The same, with UDP behind it.
+    const IN_UDP: Outer;
+    /// Whether the packet carries a protocol right behind its fixed IP header, and is whole.
+    fn is_plain<P: Packet>(pkt: P, proto: u8) -> bool;
+    /// A packet's length by its header, in bytes, the header's own included.
+    fn whole(header: &Self::Header) -> u16;
+    /// A header to put in front of a packet, from this node to `dst`; `len` bytes of `proto` will follow it.
+    fn outer(inner: &Self::Header, dst: Self, proto: u8, len: u16) -> Self::Header;
+    /// Who the packet is for.
+    fn target<P: Packet>(pkt: P) -> Option<Self>;
+    /// Reads the tuple of the packet whose IP header is at `at`; `false` when it has none or cannot be ours.
+    fn peek<P: Packet>(pkt: P, at: u32, key: &mut FlowKey<Self>) -> bool;
 }
 
-/// Takes the outer header away.
+/// Whether the packet carries one of its own family and no more can be said without a look into that.
 #[inline(always)]
-pub fn unwrap<P: Packet, A: Wrap>(pkt: P) -> bool {
-    pkt.uncover(A::HEADER)
+pub fn is_wrapped<P: Packet, A: Wrap>(pkt: P) -> bool {
+    A::is_plain(pkt, A::CARRIED)
+}
+
+/// Where the carried packet begins.
+pub const fn inside<A: Family>() -> u32 {
+    ETH_LEN + A::HEADER
+}
+
+/// Puts a header in front, from this node to `dst`, and takes a hop off the inner one; `p` is the packet as it came.
+#[inline(never)]
+pub fn wrap<P: Packet, A: Wrap>(pkt: P, p: &Parsed<A>, dst: A) -> bool {
+    let Some(h) = pkt.at::<A::Header>(ETH_LEN) else { return false };
+    // SAFETY: `at` checked the bounds.
+    let h = unsafe { &mut *h };
+    A::write_header(h, p.key.src, p.key.dst, 0, 1);
+    let outer = A::outer(h, dst, A::CARRIED, A::whole(h));
+    pkt.cover(A::HEADER, A::IN_IP, segments(p)) && pkt.store_summed(ETH_LEN, &outer)
 }
 
 /// Protocols that have ports where TCP has them.
@@ -45,47 +69,36 @@ fn ports<P: Packet>(pkt: P, at: u32) -> Option<(PortBe, PortBe)> {
 const DF: u16 = 0x4000u16.to_be();
 /// Everything in the fragment field but that flag.
 const FRAGMENT: u16 = 0x3fffu16.to_be();
-/// Where the carried packet begins.
-const fn inner<A: Family>() -> u32 {
-    ETH_LEN + A::HEADER
-}
 
 impl Wrap for Ip4 {
     const CARRIED: u8 = 4;
+    const IN_IP: Outer = Outer::Ip4;
+    const IN_UDP: Outer = Outer::Udp4;
 
     #[inline(always)]
-    fn is_wrapped<P: Packet>(pkt: P) -> bool {
+    fn is_plain<P: Packet>(pkt: P, proto: u8) -> bool {
         let Some(h) = pkt.at::<Ip4Header>(ETH_LEN) else { return false };
         // SAFETY: `at` checked the bounds.
         let h = unsafe { &*h };
-        h.version_ihl == 0x45 && h.proto == Self::CARRIED && h.frag & FRAGMENT == 0
+        h.version_ihl == 0x45 && h.proto == proto && h.frag & FRAGMENT == 0
     }
 
-    #[inline(never)]
-    fn wrap<P: Packet>(pkt: P, p: &Parsed<Self>, dst: Self) -> bool {
-        let Some(h) = pkt.at::<Ip4Header>(ETH_LEN) else { return false };
-        // SAFETY: `at` checked the bounds.
-        let h = unsafe { &mut *h };
-        Self::write_header(h, p.key.src, p.key.dst, 0, 1);
-        let len = u16::from_be(h.total_len).wrapping_add(Self::HEADER as u16).to_be();
-        let mut outer = Ip4Header {
-            version_ihl: 0x45,
-            tos: h.tos,
-            total_len: len,
-            id: 0,
-            frag: DF,
-            ttl: 64,
-            proto: Self::CARRIED,
-            check: 0,
-            src: Self::node_addr().0[0],
-            dst: dst.0[0],
-        };
+    #[inline(always)]
+    fn whole(header: &Ip4Header) -> u16 {
+        u16::from_be(header.total_len)
+    }
+
+    #[inline(always)]
+    fn outer(inner: &Ip4Header, dst: Self, proto: u8, len: u16) -> Ip4Header {
+        let total_len = len.wrapping_add(Self::HEADER as u16).to_be();
+        let (tos, src, dst) = (inner.tos, Self::node_addr().0[0], dst.0[0]);
+        let ttl = 64;
         let words = [
-            u32::from_ne_bytes([0x45, outer.tos, 0, 0]) | u32::from(len) << 16,
+            u32::from_ne_bytes([0x45, tos, 0, 0]) | u32::from(total_len) << 16,
             u32::from(DF) << 16,
-            u32::from_ne_bytes([outer.ttl, outer.proto, 0, 0]),
-            outer.src,
-            outer.dst,
+            u32::from_ne_bytes([ttl, proto, 0, 0]),
+            src,
+            dst,
         ];
         let mut sum = 0;
         let mut i = 0;
@@ -93,75 +106,83 @@ impl Wrap for Ip4 {
             sum = csum::add(sum, words[i]);
             i += 1;
         }
-        outer.check = !csum::fold(sum);
-        pkt.cover(Self::HEADER, Outer::Ip4, segments(p)) && pkt.store_summed(ETH_LEN, &outer)
+        let check = !csum::fold(sum);
+        Ip4Header { version_ihl: 0x45, tos, total_len, id: 0, frag: DF, ttl, proto, check, src, dst }
     }
 
     #[inline(always)]
-    fn peek<P: Packet>(pkt: P, key: &mut FlowKey<Self>) -> Option<Self> {
+    fn target<P: Packet>(pkt: P) -> Option<Self> {
+        let mut dst = 0u32;
+        pkt.load(ETH_LEN + 16, &mut dst).then_some(Self([dst]))
+    }
+
+    #[inline(always)]
+    fn peek<P: Packet>(pkt: P, at: u32, key: &mut FlowKey<Self>) -> bool {
         let mut addrs = [0u32; 2];
         let mut first = [0u8; 10];
-        let mut dst = 0u32;
-        if !pkt.load(ETH_LEN + 16, &mut dst)
-            || !pkt.load(inner::<Self>(), &mut first)
-            || !pkt.load(inner::<Self>() + 12, &mut addrs)
-        {
-            return None;
+        if !pkt.load(at, &mut first) || !pkt.load(at + 12, &mut addrs) {
+            return false;
         }
         let later = u16::from_be_bytes([first[6], first[7]]) & 0x1fff != 0;
         if first[0] >> 4 != 4 || later || !has_ports(first[9]) {
-            return None;
+            return false;
         }
         let words = u32::from(first[0] & 0x0f);
         (key.src, key.dst, key.proto) = (Self([addrs[0]]), Self([addrs[1]]), u32::from(first[9]));
-        (key.sport, key.dport) = ports(pkt, bounded(inner::<Self>() + words * 4))?;
-        Some(Self([dst]))
+        let Some(ports) = ports(pkt, bounded(at + words * 4)) else { return false };
+        (key.sport, key.dport) = ports;
+        true
     }
 }
 
 impl Wrap for Ip6 {
     const CARRIED: u8 = 41;
+    const IN_IP: Outer = Outer::Ip6;
+    const IN_UDP: Outer = Outer::Udp6;
 
     #[inline(always)]
-    fn is_wrapped<P: Packet>(pkt: P) -> bool {
+    fn is_plain<P: Packet>(pkt: P, proto: u8) -> bool {
         let Some(h) = pkt.at::<Ip6Header>(ETH_LEN) else { return false };
         // SAFETY: `at` checked the bounds.
-        unsafe { (*h).next == Self::CARRIED }
+        unsafe { (*h).next == proto }
     }
 
-    #[inline(never)]
-    fn wrap<P: Packet>(pkt: P, p: &Parsed<Self>, dst: Self) -> bool {
-        let Some(h) = pkt.at::<Ip6Header>(ETH_LEN) else { return false };
-        // SAFETY: `at` checked the bounds.
-        let h = unsafe { &mut *h };
-        Self::write_header(h, p.key.src, p.key.dst, 0, 1);
-        let outer = Ip6Header {
-            version_flow: h.version_flow,
-            payload_len: u16::from_be(h.payload_len).wrapping_add(Self::HEADER as u16).to_be(),
-            next: Self::CARRIED,
+    #[inline(always)]
+    fn whole(header: &Ip6Header) -> u16 {
+        u16::from_be(header.payload_len).wrapping_add(Self::HEADER as u16)
+    }
+
+    #[inline(always)]
+    fn outer(inner: &Ip6Header, dst: Self, proto: u8, len: u16) -> Ip6Header {
+        Ip6Header {
+            version_flow: inner.version_flow,
+            payload_len: len.to_be(),
+            next: proto,
             hop_limit: 64,
             src: Self::node_addr().0,
             dst: dst.0,
-        };
-        pkt.cover(Self::HEADER, Outer::Ip6, segments(p)) && pkt.store_summed(ETH_LEN, &outer)
+        }
     }
 
     #[inline(always)]
-    fn peek<P: Packet>(pkt: P, key: &mut FlowKey<Self>) -> Option<Self> {
+    fn target<P: Packet>(pkt: P) -> Option<Self> {
         let mut dst = [0u32; 4];
+        pkt.load(ETH_LEN + 24, &mut dst).then_some(Self(dst))
+    }
+
+    #[inline(always)]
+    fn peek<P: Packet>(pkt: P, at: u32, key: &mut FlowKey<Self>) -> bool {
         let mut addrs = [[0u32; 4]; 2];
         let mut first = [0u8; 8];
-        if !pkt.load(ETH_LEN + 24, &mut dst)
-            || !pkt.load(inner::<Self>(), &mut first)
-            || !pkt.load(inner::<Self>() + 8, &mut addrs)
-        {
-            return None;
+        if !pkt.load(at, &mut first) || !pkt.load(at + 8, &mut addrs) {
+            return false;
         }
         if first[0] >> 4 != 6 || !has_ports(first[6]) {
-            return None;
+            return false;
         }
         (key.src, key.dst, key.proto) = (Self(addrs[0]), Self(addrs[1]), u32::from(first[6]));
-        (key.sport, key.dport) = ports(pkt, inner::<Self>() + Self::HEADER)?;
-        Some(Self(dst))
+        let Some(ports) = ports(pkt, at + Self::HEADER) else { return false };
+        (key.sport, key.dport) = ports;
+        true
     }
 }
