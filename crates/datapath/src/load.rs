@@ -1,6 +1,6 @@
 //! Loading the object: maps adopted or made, configuration set, every program verified.
 
-use crate::attach::xdp;
+use crate::attach::{l3_egress, l3_ingress, xdp};
 use crate::object::OBJECT;
 use crate::pins::Pins;
 use crate::{Error, MapSpec, Settings, Sizes, maps};
@@ -115,7 +115,12 @@ pub(crate) fn load(config: &Config, specs: &[MapSpec], pins: Option<&Pins>) -> R
         }
     }
     let mut ebpf = loader.load(OBJECT)?;
-    let wanted = |name: &str| name != xdp::PROGRAM || config.features & feature::XDP != 0;
+    let has = |bit| config.features & bit != 0;
+    let wanted = |name: &str| match name {
+        xdp::PROGRAM => has(feature::XDP),
+        name if name == l3_ingress::HOOK.program || name == l3_egress::HOOK.program => has(feature::L3),
+        _ => true,
+    };
     load_programs(&mut ebpf, wanted)?;
     collect(&ebpf, specs, wanted)
 }

@@ -15,6 +15,8 @@ mod flows;
 mod fragments;
 #[path = "../packets/icmp_error.rs"]
 mod icmp_error;
+#[path = "../packets/l3.rs"]
+mod l3;
 #[path = "../packets/local_socket.rs"]
 mod local_socket;
 #[path = "../packets/maglev.rs"]
@@ -23,6 +25,8 @@ mod maglev;
 mod multihomed;
 #[path = "../packets/no_backend.rs"]
 mod no_backend;
+#[path = "../packets/options.rs"]
+mod options;
 #[path = "../packets/packet.rs"]
 mod packet;
 #[path = "../packets/pods.rs"]
