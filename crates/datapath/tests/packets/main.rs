@@ -4,12 +4,14 @@
 //! at the verdict and the packet: every header and every checksum.
 #![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
+mod calico;
 mod coverage;
 mod dsr;
 mod dsr_ipip;
 mod flows;
 mod fragments;
 mod icmp_error;
+mod katran;
 mod l3;
 mod local_socket;
 mod maglev;
@@ -21,7 +23,9 @@ mod pods;
 mod policy;
 mod safety;
 mod snat;
+mod table;
 mod vip;
+mod vlan;
 mod world;
 
 /// Whether what comes in at a device meets XDP before tc, see `packets_xdp/main.rs`.

@@ -2,6 +2,8 @@
 //! fare as with tc alone. And what XDP does by itself.
 #![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
+#[path = "../packets/calico.rs"]
+mod calico;
 #[path = "../packets/coverage.rs"]
 mod coverage;
 mod driver;
@@ -15,6 +17,8 @@ mod flows;
 mod fragments;
 #[path = "../packets/icmp_error.rs"]
 mod icmp_error;
+#[path = "../packets/katran.rs"]
+mod katran;
 #[path = "../packets/l3.rs"]
 mod l3;
 #[path = "../packets/local_socket.rs"]
@@ -37,8 +41,12 @@ mod policy;
 mod safety;
 #[path = "../packets/snat.rs"]
 mod snat;
+#[path = "../packets/table.rs"]
+mod table;
 #[path = "../packets/vip.rs"]
 mod vip;
+#[path = "../packets/vlan.rs"]
+mod vlan;
 #[path = "../packets/world.rs"]
 mod world;
 
