@@ -62,4 +62,6 @@ pub mod feature {
     /// This node reaches remote backends by SNAT although services ask for DSR: its devices could not carry it. It takes
     /// part in other nodes' all the same.
     pub const DSR_BY_SNAT: u32 = 1 << 23;
+    /// The programs for devices without a link layer header are loaded.
+    pub const L3: u32 = 1 << 24;
 }

@@ -55,7 +55,13 @@ impl Datapath {
         let pins = Pins::new(&settings.bpf_root);
         pins.create()?;
         let sizes = load::adopt_sizes(&pins, &settings.sizes, load::warn_of_size)?;
-        let config = load::config(settings, &sizes, netns_cookie()?, hz, preflight::features(release));
+        let config = load::config(
+            settings,
+            &sizes,
+            netns_cookie()?,
+            hz,
+            preflight::features(release) | shunt_common::feature::L3,
+        );
         let loaded = load::load(&config, &maps::specs(&sizes), Some(&pins))?;
         pin_programs(&loaded, &pins)?;
         socket::attach(&loaded, &pins, &settings.cgroup_root)?;

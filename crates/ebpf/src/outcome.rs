@@ -1,5 +1,6 @@
 //! What a hook decided, and the one place where that becomes a kernel action and a counter.
 
+use crate::headers::ETH_LEN;
 use crate::maps::COUNTER;
 use crate::packet::{Packet, xdp::Xdp};
 use shunt_common::{Direction, Reason};
@@ -26,6 +27,14 @@ pub enum Outcome {
     Drop(Reason),
 }
 
+impl Outcome {
+    /// Whether the packet goes on, to where its flow leads.
+    #[inline(always)]
+    pub fn is_translated(self) -> bool {
+        matches!(self, Self::Stack | Self::Redirected | Self::Turned)
+    }
+}
+
 /// `TCX_NEXT` and `TC_ACT_UNSPEC`: the next program decides.
 pub const NEXT: i32 = -1;
 /// `TC_ACT_SHOT`.
@@ -44,7 +53,7 @@ pub fn tc_verdict<P: Packet>(pkt: P, outcome: Outcome, direction: Direction) -> 
         Outcome::Answered(reason) => (REDIRECT, reason),
         Outcome::Drop(reason) => (SHOT, reason),
     };
-    count(reason, direction, pkt.len());
+    count(reason, direction, pkt.len().wrapping_sub(ETH_LEN));
     action
 }
 
@@ -72,11 +81,11 @@ pub fn xdp_verdict(pkt: Xdp, outcome: Outcome) -> i32 {
         Outcome::Answered(reason) => (XDP_TX, reason),
         Outcome::Drop(reason) => (XDP_DROP, reason),
     };
-    count(reason, Direction::Ingress, pkt.len());
+    count(reason, Direction::Ingress, pkt.len().wrapping_sub(ETH_LEN));
     action
 }
 
-/// Adds one packet to a reason's counter.
+/// Adds one packet to a reason's counter; `bytes` from its IP header on.
 #[inline(always)]
 pub fn count(reason: Reason, direction: Direction, bytes: u32) {
     if let Some(counter) = COUNTER.get_ptr_mut(reason.index(direction)) {

@@ -1,6 +1,7 @@
 //! Access to a packet, the same for every hook that sees one.
 
 use crate::config;
+use crate::headers::ETH_LEN;
 use crate::outcome::REDIRECT;
 use aya_ebpf::bindings::{__sk_buff, bpf_redir_neigh};
 use aya_ebpf::helpers::generated::{
@@ -18,7 +19,8 @@ pub const KIND_UDP: u64 = 0x20;
 /// complete sum taken by the NIC stays what it is.
 pub const KIND_IPV6: u64 = 0x80;
 
-/// A packet in the hands of a hook. Offsets count from the link layer header.
+/// A packet in the hands of a hook. Offsets and lengths count from an Ethernet header, which a packet of a device without one
+/// is taken to have ([`bare::Bare`]), so that every step finds the IP header at the same offset.
 ///
 /// Pointers from [`Packet::at`] die at the next call that may move the packet: every method that takes an offset.
 pub trait Packet: Copy {
@@ -71,6 +73,22 @@ pub trait Packet: Copy {
     fn send(self, ifindex: u32) -> bool;
     /// Sends it out of a device to a next hop that the kernel resolves. Last step: the packet is gone.
     fn send_to_neighbour(self, ifindex: u32, family: u8, next_hop: &[u32; 4]) -> bool;
+    /// Writes the link layer's addresses, the receiver's first.
+    #[inline(always)]
+    fn set_macs(self, macs: [[u8; 6]; 2]) -> bool {
+        let Some(room) = self.at::<[[u8; 6]; 2]>(0) else { return false };
+        // SAFETY: `at` checked the bounds.
+        unsafe { *room = macs };
+        true
+    }
+    /// Makes the link layer's sender its receiver.
+    #[inline(always)]
+    fn swap_macs(self) -> bool {
+        let Some(macs) = self.at::<[[u8; 6]; 2]>(0) else { return false };
+        // SAFETY: `at` checked the bounds.
+        unsafe { *macs = [(*macs)[1], (*macs)[0]] };
+        true
+    }
     /// Whether XDP has found that no flow and no frontend of ours is concerned.
     fn is_settled(self) -> bool;
 }
@@ -147,6 +165,7 @@ macro_rules! field {
     };
 }
 
+pub mod bare;
 // Below the macro, which it uses too.
 pub mod xdp;
 
@@ -287,15 +306,12 @@ impl Packet for Skb {
 
     #[inline(always)]
     fn exceeds_mtu(self, ifindex: u32, mtu: &mut u32) -> bool {
-        *mtu = 0;
-        // SAFETY: `mtu` outlives the call.
-        unsafe { bpf_check_mtu(self.0.cast(), ifindex, &raw mut *mtu, 0, MTU_SEGMENTS) > 0 }
+        exceeds_mtu(self, self.len(), ifindex, mtu)
     }
 
     #[inline(always)]
     fn fib(self, params: &mut Fib, flags: u32) -> i64 {
-        // SAFETY: `Fib` has the layout of struct bpf_fib_lookup.
-        unsafe { bpf_fib_lookup(self.0.cast(), (&raw mut *params).cast(), size_of::<Fib>() as i32, flags) }
+        fib(self, self.len(), params, flags)
     }
 
     #[inline(always)]
@@ -336,4 +352,27 @@ impl Packet for Skb {
         // SAFETY: the bounds were checked.
         unsafe { *(start as *const Mark) == Mark::new(config::host_netns_cookie(), self.ifindex()) }
     }
+}
+
+/// As [`Packet::exceeds_mtu`], of a packet of `len` bytes with its Ethernet header. The kernel is told the length of the IP
+/// packet: by itself it would take the packet's headers for those that the device puts in front, which may have none.
+#[inline(always)]
+fn exceeds_mtu(skb: Skb, len: u32, ifindex: u32, mtu: &mut u32) -> bool {
+    let whole = skb.segment() == 0;
+    // Of what will be cut it looks at the segments, and takes no length.
+    *mtu = if whole { len - ETH_LEN } else { 0 };
+    let flags = if whole { 0 } else { MTU_SEGMENTS };
+    // SAFETY: `mtu` outlives the call.
+    unsafe { bpf_check_mtu(skb.0.cast(), ifindex, &raw mut *mtu, 0, flags) > 0 }
+}
+
+/// As [`Packet::fib`]. Here too the kernel must be told the length, or it counts what is no part of the IP packet; of what
+/// will be cut into segments it takes none.
+#[inline(always)]
+fn fib(skb: Skb, len: u32, params: &mut Fib, flags: u32) -> i64 {
+    if params.mtu == 0 && skb.segment() == 0 {
+        params.mtu = (len - ETH_LEN) as u16;
+    }
+    // SAFETY: `Fib` has the layout of struct bpf_fib_lookup.
+    unsafe { bpf_fib_lookup(skb.0.cast(), (&raw mut *params).cast(), size_of::<Fib>() as i32, flags) }
 }

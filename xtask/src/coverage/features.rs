@@ -185,4 +185,31 @@ pub const FEATURES: &[Feature] = &[
         cases: &["no_backend::what_no_service", "no_backend::frames_cut", "no_backend::a_frame_to"],
         without: &[],
     },
+    Feature {
+        title: "devices without Ethernet",
+        cases: &["l3::"],
+        without: &[
+            (&["xdp"], "such devices have no driver that runs XDP"),
+            (&["pod_ingress", "pod_egress"], "pod interfaces have Ethernet"),
+        ],
+    },
+    Feature { title: "VLAN tags", cases: &["vlan::"], without: &[] },
+    Feature {
+        title: "IP options and extension headers",
+        cases: &["options::"],
+        without: &[(&["pod_ingress", "pod_egress"], AS_TC)],
+    },
+    Feature {
+        title: "Katran's tables",
+        cases: &["katran::"],
+        without: &[(
+            &["tc_egress", "pod_ingress", "pod_egress"],
+            "they are of a balancer that sees what comes in by a device",
+        )],
+    },
+    Feature {
+        title: "Calico's NAT list",
+        cases: &["calico::"],
+        without: &[(&["pod_ingress", "pod_egress"], "pods' rows are tried by the cases that they name")],
+    },
 ];

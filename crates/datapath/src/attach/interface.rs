@@ -1,9 +1,13 @@
 //! Attaching to interfaces: which hooks a role needs, by TCX or clsact.
 
-use super::{HOOKS, Hook, Interface, Role, clsact, status, tcx, xdp};
+use super::{
+    HOOKS, Hook, Interface, Role, clsact, l3_egress, l3_ingress, pod_egress, pod_ingress, status, tc_egress,
+    tc_ingress, tcx, xdp,
+};
 use crate::load::Loaded;
 use crate::pins::{self, Pins};
 use crate::{Error, sys};
+use shunt_common::device_flag;
 use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::os::fd::AsFd;
@@ -19,8 +23,11 @@ pub(crate) struct Attacher {
 /// The hooks of a role; what restores replies first, so that nothing is translated one way only.
 const fn hooks_of(role: &Role) -> [&'static Hook; 2] {
     match role {
-        Role::Device(_) => [&HOOKS[1], &HOOKS[0]],
-        Role::Pod => [&HOOKS[3], &HOOKS[2]],
+        Role::Device(row) if row.flags & device_flag::NO_ETHERNET != 0 => {
+            [&l3_egress::HOOK, &l3_ingress::HOOK]
+        }
+        Role::Device(_) => [&tc_egress::HOOK, &tc_ingress::HOOK],
+        Role::Pod => [&pod_egress::HOOK, &pod_ingress::HOOK],
     }
 }
 

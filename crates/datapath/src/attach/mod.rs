@@ -3,6 +3,8 @@
 
 pub(crate) mod clsact;
 mod interface;
+pub(crate) mod l3_egress;
+pub(crate) mod l3_ingress;
 pub(crate) mod links;
 pub(crate) mod netdev;
 pub(crate) mod netlink;
@@ -38,7 +40,14 @@ pub(crate) struct Hook {
 }
 
 /// Every hook on interfaces.
-pub(crate) const HOOKS: [Hook; 4] = [tc_ingress::HOOK, tc_egress::HOOK, pod_ingress::HOOK, pod_egress::HOOK];
+pub(crate) const HOOKS: [Hook; 6] = [
+    tc_ingress::HOOK,
+    tc_egress::HOOK,
+    l3_ingress::HOOK,
+    l3_egress::HOOK,
+    pod_ingress::HOOK,
+    pod_egress::HOOK,
+];
 
 /// What an interface is to Shunt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

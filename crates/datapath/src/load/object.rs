@@ -1,7 +1,7 @@
 //! The object: its maps, and its programs one by one.
 
 use super::stack;
-use crate::attach::xdp;
+use crate::attach::{l3_egress, l3_ingress, xdp};
 use crate::object::OBJECT;
 use crate::pins::Pins;
 use crate::{Error, MapSpec, sys};
@@ -75,8 +75,13 @@ impl Object {
 
     /// The names of the programs that the configuration wants.
     pub(super) fn programs(&self) -> impl Iterator<Item = &str> {
-        let names = self.ebpf.programs().map(|(name, _)| name);
-        names.filter(|name| *name != xdp::PROGRAM || self.features & feature::XDP != 0)
+        let has = |bit| self.features & bit != 0;
+        let wanted = move |name: &&str| match *name {
+            xdp::PROGRAM => has(feature::XDP),
+            name if name == l3_ingress::HOOK.program || name == l3_egress::HOOK.program => has(feature::L3),
+            _ => true,
+        };
+        self.ebpf.programs().map(|(name, _)| name).filter(wanted)
     }
 
     /// Has a program verified.

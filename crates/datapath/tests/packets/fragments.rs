@@ -240,6 +240,42 @@ fn fragments_for_the_node_itself_are_the_node_s_to_put_together() {
 }
 
 #[test]
+fn a_datagram_whose_first_fragment_comes_last_is_lost_and_counted_once_at_a_node_port() {
+    for f in BOTH {
+        let mut w = World::new(f);
+        w.service(NodePort, (f.node(), 30080), UDP, (f.remote_pod(), 8080), false);
+        let reversed = |packet: &Packet, id| {
+            let mut frames = cut(packet, id);
+            frames.reverse();
+            frames
+        };
+        // The node's own datagrams look the same until their first fragment comes, and are not counted then either.
+        for frame in reversed(&Packet { dst: f.node(), dport: 53, ..large(f) }, 7) {
+            let outcome = w.raw("tc_ingress", &frame);
+            assert_eq!((outcome.verdict, outcome.packet), (NEXT, frame));
+        }
+        assert_eq!(w.counted(Reason::FragmentOrphan), 0);
+        let frames = reversed(&Packet { dst: f.node(), dport: 30080, ..large(f) }, 8);
+        let (first, later) = frames.split_last().unwrap();
+        for frame in later {
+            assert_eq!(w.raw("tc_ingress", frame).verdict, NEXT);
+        }
+        assert_eq!(w.counted(Reason::FragmentOrphan), 0, "ports are not known yet");
+        assert_eq!(w.raw("tc_ingress", first).verdict, REDIRECT);
+        assert_eq!(w.counted(Reason::FragmentOrphan), 1);
+        // The sender's next datagram arrives, and is not counted.
+        let next = Packet { dst: f.node(), dport: 30080, ..large(f) };
+        assert_eq!(through(&w, "tc_ingress", &cut(&next, 9), REDIRECT).len, 8192);
+        // What passes on its way elsewhere leaves no note that could take another's place.
+        let transit = Packet { dst: f.local_pod(), ..large(f) };
+        for frame in reversed(&transit, 10) {
+            assert_eq!(w.raw("tc_ingress", &frame).packet, frame);
+        }
+        assert_eq!(w.counted(Reason::FragmentOrphan), 1);
+    }
+}
+
+#[test]
 fn datagrams_of_one_client_are_told_apart_by_their_identification() {
     for f in BOTH {
         let mut w = world(f, false);

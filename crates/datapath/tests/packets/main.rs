@@ -4,6 +4,7 @@
 //! at the verdict and the packet: every header and every checksum.
 #![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
+mod calico;
 mod coverage;
 mod dsr;
 mod dsr_geneve;
@@ -11,16 +12,21 @@ mod dsr_ipip;
 mod flows;
 mod fragments;
 mod icmp_error;
+mod katran;
+mod l3;
 mod local_socket;
 mod maglev;
 mod multihomed;
 mod no_backend;
+mod options;
 mod packet;
 mod pods;
 mod policy;
 mod safety;
 mod snat;
+mod table;
 mod vip;
+mod vlan;
 mod world;
 
 /// Whether what comes in at a device meets XDP before tc, see `packets_xdp/main.rs`.

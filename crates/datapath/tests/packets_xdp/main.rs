@@ -2,6 +2,8 @@
 //! fare as with tc alone. And what XDP does by itself.
 #![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
+#[path = "../packets/calico.rs"]
+mod calico;
 #[path = "../packets/coverage.rs"]
 mod coverage;
 mod driver;
@@ -17,6 +19,10 @@ mod flows;
 mod fragments;
 #[path = "../packets/icmp_error.rs"]
 mod icmp_error;
+#[path = "../packets/katran.rs"]
+mod katran;
+#[path = "../packets/l3.rs"]
+mod l3;
 #[path = "../packets/local_socket.rs"]
 mod local_socket;
 #[path = "../packets/maglev.rs"]
@@ -25,6 +31,8 @@ mod maglev;
 mod multihomed;
 #[path = "../packets/no_backend.rs"]
 mod no_backend;
+#[path = "../packets/options.rs"]
+mod options;
 #[path = "../packets/packet.rs"]
 mod packet;
 #[path = "../packets/pods.rs"]
@@ -35,8 +43,12 @@ mod policy;
 mod safety;
 #[path = "../packets/snat.rs"]
 mod snat;
+#[path = "../packets/table.rs"]
+mod table;
 #[path = "../packets/vip.rs"]
 mod vip;
+#[path = "../packets/vlan.rs"]
+mod vlan;
 #[path = "../packets/world.rs"]
 mod world;
 

@@ -4,6 +4,8 @@ mod clock;
 mod connect;
 mod floor;
 mod getpeername;
+mod l3_egress;
+mod l3_ingress;
 mod pod_egress;
 mod pod_ingress;
 mod post_bind;

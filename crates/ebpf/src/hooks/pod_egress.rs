@@ -6,7 +6,7 @@ use crate::outcome::{Outcome, tc_verdict};
 use crate::packet::Packet;
 use crate::steps::known::{self, Entered};
 use crate::steps::local_socket;
-use crate::steps::parse::{Parse, parse};
+use crate::steps::parse::{Parse, Parsed, parse};
 use crate::steps::rewrite::rewrite;
 use crate::steps::{fragments, icmp_error};
 use aya_ebpf::bindings::__sk_buff;
@@ -26,7 +26,9 @@ fn verdict<P: Packet, A: Parse>(pkt: P) -> i32 {
 /// parse -> reply of a pod's flow, or a socket that was moved aside? -> rewrite.
 #[inline(always)]
 fn to_pod<P: Packet, A: Parse>(pkt: P) -> Outcome {
-    let Some(p) = parse::<P, A>(pkt) else { return fragments::follow(pkt, serves, |_: A| Outcome::Pass) };
+    let Some(p) = parse::<P, A>(pkt) else {
+        return fragments::follow(pkt, serves, |_: &Parsed<A>| Outcome::Pass);
+    };
     if p.is_icmp() {
         return icmp_error::relay(pkt, p, serves).unwrap_or(Outcome::Pass);
     }

@@ -5,7 +5,7 @@ use crate::outcome::{Outcome, tc_verdict};
 use crate::packet::Packet;
 use crate::steps::dsr::Dispatch;
 use crate::steps::known::Entered;
-use crate::steps::parse::{Parse, parse};
+use crate::steps::parse::{Parse, Parsed, parse};
 use crate::steps::reject::Reject;
 use crate::steps::rewrite::rewrite;
 use crate::steps::{fragments, icmp_error, known, local_socket, start, vip};
@@ -20,13 +20,21 @@ extern "C" fn pod_ingress(skb: *mut __sk_buff) -> i32 {
 
 #[inline(never)]
 fn verdict<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> i32 {
-    tc_verdict(pkt, from_pod::<P, A>(pkt), Direction::Ingress)
+    let outcome = from_pod::<P, A>(pkt);
+    let verdict = tc_verdict(pkt, outcome, Direction::Ingress);
+    // Last, where the verifier has forgotten the ways by which it came to be translated.
+    if outcome.is_translated() {
+        fragments::mourn::<A>();
+    }
+    verdict
 }
 
 /// parse -> known flow of this pod? -> frontend? -> start a flow. The node routes the rewritten packet.
 #[inline(always)]
 fn from_pod<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
-    let Some(p) = parse::<P, A>(pkt) else { return fragments::follow(pkt, serves, orphan::<A>) };
+    let Some(p) = parse::<P, A>(pkt) else {
+        return fragments::follow(pkt, serves, |p: &Parsed<A>| fragments::orphan(pkt, p, Scope::Internal));
+    };
     if p.is_icmp() {
         return icmp_error::relay(pkt, p, serves).unwrap_or_else(|| vip::icmp(pkt, p, Scope::Internal));
     }
@@ -66,13 +74,4 @@ const TO_SOCKET: u16 = flow_flag::LOCAL_SOCKET | flow_flag::HAIRPIN | flow_flag:
 fn serves(flags: u16) -> bool {
     flags & TO_SOCKET == TO_SOCKET
         || (flags & flow_flag::POD != 0 && (flags & flow_flag::REPLY == 0 || flags & flow_flag::HAIRPIN != 0))
-}
-
-/// A later fragment whose first one has not been here: to a service's address it is lost.
-#[inline(always)]
-fn orphan<A: Parse>(dst: A) -> Outcome {
-    if dst != A::node_addr() && vip::is_vip(dst, Scope::Internal) {
-        return Outcome::Drop(Reason::FragmentOrphan);
-    }
-    Outcome::Pass
 }

@@ -4,7 +4,7 @@ use crate::hooks::by_family;
 use crate::outcome::{Outcome, tc_verdict};
 use crate::packet::Packet;
 use crate::steps::known::Entered;
-use crate::steps::parse::{Parse, parse};
+use crate::steps::parse::{Parse, Parsed, parse};
 use crate::steps::rewrite::rewrite;
 use crate::steps::{fragments, icmp_error, known, local_socket, vip};
 use aya_ebpf::bindings::__sk_buff;
@@ -17,14 +17,16 @@ extern "C" fn tc_egress(skb: *mut __sk_buff) -> i32 {
 }
 
 #[inline(never)]
-fn verdict<P: Packet, A: Parse>(pkt: P) -> i32 {
+pub fn verdict<P: Packet, A: Parse>(pkt: P) -> i32 {
     tc_verdict(pkt, egress::<P, A>(pkt), Direction::Egress)
 }
 
 /// parse -> known flow whose reply or socket this is? -> rewrite. What is none of ours leaves, if it may.
 #[inline(always)]
 fn egress<P: Packet, A: Parse>(pkt: P) -> Outcome {
-    let Some(p) = parse::<P, A>(pkt) else { return fragments::follow(pkt, serves, vip::leave::<A>) };
+    let Some(p) = parse::<P, A>(pkt) else {
+        return fragments::follow(pkt, serves, |p: &Parsed<A>| vip::leave(p.key.dst));
+    };
     if p.is_icmp() {
         return icmp_error::relay(pkt, p, serves).unwrap_or_else(|| vip::leave(p.key.dst));
     }

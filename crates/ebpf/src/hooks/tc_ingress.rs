@@ -24,8 +24,14 @@ extern "C" fn tc_ingress(skb: *mut __sk_buff) -> i32 {
 }
 
 #[inline(never)]
-fn verdict<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> i32 {
-    tc_verdict(pkt, ingress::<P, A>(pkt), Direction::Ingress)
+pub fn verdict<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> i32 {
+    let outcome = ingress::<P, A>(pkt);
+    let verdict = tc_verdict(pkt, outcome, Direction::Ingress);
+    // Last, where the verifier has forgotten the ways by which it came to be translated.
+    if outcome.is_translated() {
+        fragments::mourn::<A>();
+    }
+    verdict
 }
 
 /// parse -> known flow? -> frontend? -> start a flow.
@@ -38,7 +44,9 @@ fn ingress<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
             return Outcome::Pass;
         }
     }
-    let Some(p) = parse::<P, A>(pkt) else { return fragments::follow(pkt, serves, orphan::<A>) };
+    let Some(p) = parse::<P, A>(pkt) else {
+        return fragments::follow(pkt, serves, |p: &Parsed<A>| fragments::orphan(pkt, p, Scope::External));
+    };
     if p.is_icmp() {
         return icmp_error::relay(pkt, p, serves).unwrap_or_else(|| vip::icmp(pkt, p, Scope::External));
     }
@@ -84,16 +92,6 @@ fn ingress<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
 #[inline(always)]
 fn serves(flags: u16) -> bool {
     flags & flow_flag::POD == 0 && flags & (flow_flag::REPLY | flow_flag::SNAT) != flow_flag::REPLY
-}
-
-/// A later fragment whose first one has not been here. To a service's own address it is lost; the node puts together what
-/// is for itself.
-#[inline(always)]
-fn orphan<A: Parse>(dst: A) -> Outcome {
-    if dst != A::node_addr() && vip::is_vip(dst, Scope::External) {
-        return Outcome::Drop(Reason::FragmentOrphan);
-    }
-    Outcome::Pass
 }
 
 /// Rewrites a packet of a known flow and sends it on.

@@ -80,7 +80,7 @@ pub fn by_cache<P: Packet, A: reject::Reject + Dispatch>(pkt: P, p: &Parsed<A>, 
 /// Rewrites and sends to MAC addresses that are known.
 #[inline(always)]
 fn by_macs<P: Packet, A: Dispatch>(pkt: P, p: &Parsed<A>, row: &Flow<A>, egress: &Egress) -> Outcome {
-    if !dsr::write(pkt, p, row) || !set_macs(pkt, egress) {
+    if !dsr::write(pkt, p, row) || !pkt.set_macs([egress.dmac, egress.smac]) {
         return Outcome::Drop(Reason::RewriteFailed);
     }
     if !pkt.send(egress.ifindex) {
@@ -177,13 +177,4 @@ pub fn cacheable(code: i64, fib: &Fib) -> Egress {
 #[inline(always)]
 pub fn due(now: u32, stamp: u32) -> bool {
     now.wrapping_sub(stamp) >= config::hz()
-}
-
-/// Writes the link layer addresses.
-#[inline(always)]
-fn set_macs<P: Packet>(pkt: P, egress: &Egress) -> bool {
-    let Some(macs) = pkt.at::<[[u8; 6]; 2]>(0) else { return false };
-    // SAFETY: `at` checked the bounds.
-    unsafe { *macs = [egress.dmac, egress.smac] };
-    true
 }

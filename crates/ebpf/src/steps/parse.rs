@@ -134,6 +134,10 @@ impl Parse for Ip6 {
             if !pkt.load(l4, &mut extension) {
                 return None;
             }
+            // The addresses are those of one leg of its way, and its sum counts the last leg's.
+            if next == ROUTING && extension[3] != 0 {
+                return None;
+            }
             if next == FRAGMENT {
                 let offset = u16::from_be_bytes([extension[2], extension[3]]);
                 let id = [extension[4], extension[5], extension[6], extension[7]];

@@ -76,7 +76,7 @@ pub fn answer<P: Packet>(pkt: P, reason: Reason, build: impl FnOnce() -> bool) -
 /// Out of the device that it came in by, to the neighbour that it came from.
 #[inline(always)]
 pub fn send_back<P: Packet>(pkt: P) -> bool {
-    swap_macs(pkt) && pkt.send(pkt.ifindex())
+    pkt.swap_macs() && pkt.send(pkt.ifindex())
 }
 
 /// One of this CPU's tokens, if there is one left. High half: jiffies of the last refill; low half: tokens.
@@ -97,14 +97,6 @@ fn take_token() -> bool {
         }
         *bucket = u64::from(since) << 32 | u64::from(tokens - 1);
     }
-    true
-}
-
-#[inline(always)]
-fn swap_macs<P: Packet>(pkt: P) -> bool {
-    let Some(macs) = pkt.at::<[[u8; 6]; 2]>(0) else { return false };
-    // SAFETY: `at` checked the bounds.
-    unsafe { *macs = [(*macs)[1], (*macs)[0]] };
     true
 }
 

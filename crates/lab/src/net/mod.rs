@@ -3,4 +3,5 @@
 pub mod netns;
 pub mod plan;
 pub mod pods;
+pub mod tun;
 pub mod underlay;

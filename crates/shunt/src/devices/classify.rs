@@ -1,6 +1,6 @@
 //! From links, addresses and routes to devices and pod interfaces: pure.
 
-use super::{Address, Link, LinkKind, NetState, Patterns};
+use super::{Address, Link, LinkKind, LinkLayer, NetState, Patterns};
 use serde::{Deserialize, Serialize};
 use shunt_common::{Device, device_flag};
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ pub struct Classified {
     pub addresses: Vec<IpAddr>,
     /// Devices that are listed by name and are not there.
     pub missing: Vec<String>,
-    /// Ways into the cluster's network that would be devices if their packets had an Ethernet header, which the programs count on.
+    /// Ways into the cluster's network that would be devices if the programs could read what their packets begin with.
     pub unsupported: Vec<String>,
 }
 
@@ -68,11 +68,11 @@ pub fn classify(state: &NetState, patterns: &Patterns, node: &[IpAddr]) -> Class
         if link.kind != LinkKind::Loopback
             && patterns.says(&link.name).unwrap_or_else(|| view.is_device(state))
         {
-            match view.device() {
-                device if device.ethernet => _ = found.devices.insert(*index, device),
+            if link.layer != LinkLayer::Other {
+                found.devices.insert(*index, view.device());
+            } else if view.is_cluster_s() {
                 // A private network beside the cluster's is nobody's loss.
-                device if view.is_cluster_s() => found.unsupported.push(device.name),
-                _ => {}
+                found.unsupported.push(link.name.clone());
             }
         } else if view.is_pod(state) {
             found.pods.insert(*index, link.name.clone());
@@ -135,7 +135,7 @@ impl View<'_> {
             name: self.link.name.clone(),
             addr4: address(true).and_then(|a| if let IpAddr::V4(a) = a { Some(a) } else { None }),
             addr6: address(false).and_then(|a| if let IpAddr::V6(a) = a { Some(a) } else { None }),
-            ethernet: self.link.ethernet,
+            ethernet: self.link.layer == LinkLayer::Ethernet,
             default_route: self.default_route,
             mtu: self.link.mtu,
         }
@@ -176,7 +176,7 @@ mod tests {
             let link = Link {
                 name: (*name).into(),
                 kind: *kind,
-                ethernet: true,
+                layer: LinkLayer::Ethernet,
                 controller: *controller,
                 mtu: 1500,
             };
@@ -287,21 +287,27 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_without_ethernet_is_named_and_not_attached_and_a_private_one_is_nobody_s_loss() {
+    fn devices_without_ethernet_are_told_apart_and_only_unreadable_ones_of_the_cluster_are_named() {
         let mut state = state(
             &[
                 (2, "tunl0", LinkKind::Overlay, None, &["10.244.1.0/32"]),
                 (3, "eth0", LinkKind::Plain, None, &["192.0.2.1/24"]),
-                (4, "wg0", LinkKind::Plain, None, &["10.7.0.1/24"]),
+                (4, "wg0", LinkKind::Overlay, None, &["10.7.0.1/24"]),
+                (5, "ppp0", LinkKind::Plain, None, &["192.0.2.9/32"]),
+                (6, "ib0", LinkKind::Plain, None, &["10.8.0.1/24"]),
             ],
-            &[(0, 3)],
+            &[(0, 3), (1, 5)],
         );
-        for index in [2, 4] {
-            state.links.get_mut(&index).unwrap().ethernet = false;
+        for (index, layer) in
+            [(2, LinkLayer::None), (4, LinkLayer::None), (5, LinkLayer::Other), (6, LinkLayer::Other)]
+        {
+            state.links.get_mut(&index).unwrap().layer = layer;
         }
         let found = classify(&state, &Patterns::default(), &[]);
-        assert_eq!(names(&found), (vec!["eth0"], vec![]));
-        assert_eq!(found.unsupported, ["tunl0"]);
+        assert_eq!(names(&found), (vec!["tunl0", "eth0", "wg0"], vec![]));
+        let flags: Vec<u32> = found.devices.values().map(|device| device.row().flags).collect();
+        assert_eq!(flags, [device_flag::NO_ETHERNET, 0, device_flag::NO_ETHERNET]);
+        assert_eq!(found.unsupported, ["ppp0"]);
     }
 
     #[test]

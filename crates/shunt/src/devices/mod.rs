@@ -30,6 +30,17 @@ pub enum LinkKind {
     Dummy,
 }
 
+/// What an interface's packets begin with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LinkLayer {
+    /// An Ethernet header.
+    Ethernet,
+    /// Their IP header: tun devices, WireGuard, IP in IP, SIT, GRE.
+    None,
+    /// Something else (PPP, InfiniBand), which no program of ours reads.
+    Other,
+}
+
 /// An interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Link {
@@ -37,8 +48,8 @@ pub struct Link {
     pub name: String,
     /// Kind.
     pub kind: LinkKind,
-    /// Whether its packets begin with an Ethernet header.
-    pub ethernet: bool,
+    /// What its packets begin with.
+    pub layer: LinkLayer,
     /// The bridge or bond that it is part of.
     pub controller: Option<u32>,
     /// The longest IP packet that it sends, in bytes.

@@ -1,6 +1,6 @@
 //! Links, addresses and default routes from the kernel, and news of them.
 
-use super::{Address, Link, LinkKind, NetState};
+use super::{Address, Link, LinkKind, LinkLayer, NetState};
 use futures::{StreamExt, TryStreamExt};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
@@ -121,8 +121,13 @@ impl Monitor {
 }
 
 fn link(message: &LinkMessage) -> Link {
-    let mut link =
-        Link { name: String::new(), kind: LinkKind::Plain, ethernet: true, controller: None, mtu: 0 };
+    let mut link = Link {
+        name: String::new(),
+        kind: LinkKind::Plain,
+        layer: LinkLayer::Other,
+        controller: None,
+        mtu: 0,
+    };
     let (mut info, mut away) = (None, false);
     for attribute in &message.attributes {
         match attribute {
@@ -137,7 +142,7 @@ fn link(message: &LinkMessage) -> Link {
         }
     }
     let layer = message.header.link_layer_type;
-    link.ethernet = matches!(layer, LinkLayerType::Ether | LinkLayerType::Loopback);
+    link.layer = link_layer(layer);
     link.kind = match info {
         _ if layer == LinkLayerType::Loopback => LinkKind::Loopback,
         Some(InfoKind::Veth) => LinkKind::Veth(away),
@@ -145,12 +150,28 @@ fn link(message: &LinkMessage) -> Link {
         Some(InfoKind::Vrf) => LinkKind::Vrf,
         Some(InfoKind::Dummy | InfoKind::Ifb | InfoKind::Nlmon) => LinkKind::Dummy,
         // A tap is a virtual machine's, not a tunnel.
-        Some(InfoKind::Tun) if link.ethernet => LinkKind::Plain,
+        Some(InfoKind::Tun) if link.layer == LinkLayer::Ethernet => LinkKind::Plain,
         Some(kind) if is_overlay(kind) => LinkKind::Overlay,
         // A default tunnel device (`tunl0`, `sit0`) of the kernel's own making has a kind too.
         _ => LinkKind::Plain,
     };
     link
+}
+
+/// The kernel's own list of types without a header of the link layer (`dev_is_mac_header_xmit`, include/linux/if_arp.h), but
+/// for PPP, which is not on that of older kernels.
+fn link_layer(layer: LinkLayerType) -> LinkLayer {
+    match layer {
+        LinkLayerType::Ether | LinkLayerType::Loopback => LinkLayer::Ethernet,
+        LinkLayerType::None
+        | LinkLayerType::Rawip
+        | LinkLayerType::Tunnel
+        | LinkLayerType::Tunnel6
+        | LinkLayerType::Sit
+        | LinkLayerType::Ipgre
+        | LinkLayerType::Ip6gre => LinkLayer::None,
+        _ => LinkLayer::Other,
+    }
 }
 
 fn is_overlay(kind: &InfoKind) -> bool {
