@@ -8,7 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use serde_json::{Value, json};
-use shunt_e2e::{ask_on, eventually_answers, hold, json as ask};
+use shunt_e2e::{ask_on, eventually_answers, hold, json as ask, restart_with};
 use shunt_lab::cluster::{Lab, finish, http};
 use shunt_lab::net::plan;
 use shunt_lab::place::Process;
@@ -57,15 +57,9 @@ fn connections_go_on_with_their_backends_when_their_packets_come_to_another_node
 }
 
 fn start(lab: &mut Lab, dispatch: &str) {
-    for node in &mut lab.nodes {
-        if node.agent.id().is_some() {
-            node.agent.term().unwrap();
-        }
-        let settings = [format!("maglev.tableSize={SIZE}"), format!("loadBalancer.dsrDispatch={dispatch}")];
-        node.agent.extra = settings.into_iter().flat_map(|s| ["--set".into(), s]).collect();
-        node.agent.start().unwrap();
-    }
-    lab.nodes.iter().for_each(|n| n.agent.wait_ready(Duration::from_secs(30)).unwrap());
+    let (size, dispatch) =
+        (format!("maglev.tableSize={SIZE}"), format!("loadBalancer.dsrDispatch={dispatch}"));
+    restart_with(lab, &[&size, &dispatch]);
 }
 
 fn service(name: &str, selector: &Value, mode: &str, algorithm: &str) -> Value {

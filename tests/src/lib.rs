@@ -106,6 +106,18 @@ pub fn hold(place: &Place, connections: usize, tcp: &[SocketAddr], udp: &[Socket
     begun(place, &args, "holding")
 }
 
+/// Starts every agent again with `--set` of each of these.
+pub fn restart_with(lab: &mut Lab, settings: &[&str]) {
+    for node in &mut lab.nodes {
+        if node.agent.id().is_some() {
+            node.agent.term().expect("an agent ends");
+        }
+        node.agent.extra = settings.iter().flat_map(|s| ["--set".into(), (*s).to_owned()]).collect();
+        node.agent.start().expect("an agent starts");
+    }
+    lab.nodes.iter().for_each(|n| n.agent.wait_ready(Duration::from_secs(30)).expect("an agent is ready"));
+}
+
 /// A client that keeps one UDP socket, has had its first answer, and goes on asking.
 pub fn ask_on(place: &Place, addr: SocketAddr) -> Process {
     begun(place, &["query".to_owned(), addr.to_string()], "asking")
