@@ -129,7 +129,7 @@ fn a_large_datagram_reaches_a_remote_backend_and_its_large_reply_the_client() {
 /// A client that has asked by DSR before: the way is plain, and its answer comes past this node.
 #[test]
 fn a_large_datagram_of_a_flow_that_goes_by_direct_return_reaches_the_backend_from_its_client() {
-    for dispatch in [feature::DSR_OPT, feature::DSR_IPIP] {
+    for dispatch in [feature::DSR_OPT, feature::DSR_IPIP, feature::DSR_GENEVE] {
         for f in BOTH {
             let mut w = World::with_features(f, feature::IPV4 | feature::IPV6 | dispatch);
             let id = w.backend(f.remote_pod(), 8080, 17, false);
