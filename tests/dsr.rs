@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use serde_json::{Value, json};
-use shunt_e2e::{eventually_answers, json as ask, long_answer_is_whole};
+use shunt_e2e::{eventually_answers, json as ask, long_answer_is_whole, restart_with};
 use shunt_lab::client::{probe, udp};
 use shunt_lab::cluster::Lab;
 use shunt_lab::demo::apply_examples;
@@ -80,15 +80,9 @@ fn a_narrow_device_means_snat_and_is_named(lab: &mut Lab) {
 }
 
 fn restart(lab: &mut Lab, mode: &str, dispatch: &str) {
-    for node in &mut lab.nodes {
-        if node.agent.id().is_some() {
-            node.agent.term().unwrap();
-        }
-        let settings = [format!("loadBalancer.mode={mode}"), format!("loadBalancer.dsrDispatch={dispatch}")];
-        node.agent.extra = settings.into_iter().flat_map(|s| ["--set".into(), s]).collect();
-        node.agent.start().unwrap();
-    }
-    lab.nodes.iter().for_each(|n| n.agent.wait_ready(Duration::from_secs(30)).unwrap());
+    let (mode, dispatch) =
+        (format!("loadBalancer.mode={mode}"), format!("loadBalancer.dsrDispatch={dispatch}"));
+    restart_with(lab, &[&mode, &dispatch]);
 }
 
 fn service(name: &str, port: u16, annotations: &Value) -> Value {

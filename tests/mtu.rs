@@ -1,7 +1,7 @@
 //! Links may be narrower than clients know: long transfers arrive whole, and a datagram that is too long is told so.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use shunt_e2e::long_answer_is_whole;
+use shunt_e2e::{long_answer_is_whole, restart_with};
 use shunt_lab::client::probe;
 use shunt_lab::cluster::Lab;
 use shunt_lab::demo::{apply_examples, cluster_ip};
@@ -28,7 +28,8 @@ fn narrow_links_and_absent_offloads_harm_nothing() {
 
 #[test]
 fn a_router_that_says_too_big_is_heard_by_the_client() {
-    let lab = Lab::up(Topology { nodes: 2, ..Topology::new("pmtu", Style::Routed) }).unwrap();
+    let mut lab = Lab::without_agents(Topology { nodes: 2, ..Topology::new("pmtu", Style::Routed) }).unwrap();
+    restart_with(&mut lab, &[]);
     apply_examples(&lab).unwrap();
     lab.settle().unwrap();
     // The last link to each remote pod is narrower than either end knows: its node says so to whom the packets come from.
@@ -36,20 +37,33 @@ fn a_router_that_says_too_big_is_heard_by_the_client() {
         let netns = lab.nodes[1].host.netns.name();
         sh::output("ip", &["-n", netns, "link", "set", device, "mtu", "1300"]).unwrap();
     }
+    path_mtu_is_found(&lab, "snat");
+    for dispatch in ["loadBalancer.dsrDispatch=opt", "loadBalancer.dsrDispatch=ipip"] {
+        restart_with(&mut lab, &["loadBalancer.mode=dsr", dispatch]);
+        lab.settle().unwrap();
+        path_mtu_is_found(&lab, dispatch);
+    }
+}
+
+fn path_mtu_is_found(lab: &Lab, how: &str) {
     for v6 in [false, true] {
+        let family = if v6 { "-6" } else { "-4" };
+        let forget = || {
+            // What earlier connections taught the client.
+            sh::output("ip", &["-n", lab.client.netns.name(), family, "route", "flush", "cache"]).unwrap();
+        };
+        forget();
         let to = SocketAddr::new(lab.nodes[0].addresses.of(v6), 30007).to_string();
         // Several, so that remote backends come to it.
         for _ in 0..8 {
             let answer: Answer = probe(&lab.client, &["bulk", &to, "--bytes", &BYTES.to_string()]).unwrap();
-            assert_eq!(answer, Answer::Ok(BYTES.to_string()), "{to}");
+            assert_eq!(answer, Answer::Ok(BYTES.to_string()), "{how}: {to}");
         }
         let remote = SocketAddr::new(lab.nodes[0].addresses.of(v6), 30082).to_string();
-        // What the connections taught the client is forgotten.
-        let family = if v6 { "-6" } else { "-4" };
-        sh::output("ip", &["-n", lab.client.netns.name(), family, "route", "flush", "cache"]).unwrap();
+        forget();
         // A datagram that may not be cut is told the MTU of that link.
         let mtu: Answer = probe(&lab.client, &["mtu", &remote, "--bytes", "1400"]).unwrap();
-        assert_eq!(mtu, Answer::Ok("1300".to_owned()), "{remote}");
+        assert_eq!(mtu, Answer::Ok("1300".to_owned()), "{how}: {remote}");
     }
 }
 

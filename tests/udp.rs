@@ -2,14 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use serde_json::json;
-use shunt_e2e::{eventually, json as ask, node_port};
+use shunt_e2e::{ask_on, eventually, json as ask, node_port};
 use shunt_lab::api::{Handle, Kind, PatchType};
-use shunt_lab::cluster::{Lab, background, finish};
+use shunt_lab::cluster::{Lab, finish};
 use shunt_lab::demo::cluster_ip;
-use shunt_lab::place::{Place, Process};
+use shunt_lab::place::Process;
 use shunt_lab::probe::Queries;
 use shunt_lab::topology::{Style, Topology};
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -45,17 +44,6 @@ fn cluster_addr(lab: &Lab, name: &str) -> SocketAddr {
     SocketAddr::new(cluster_ip(lab, name, false).unwrap(), 53)
 }
 
-/// A resolver that has had its first answer.
-fn resolver(place: &Place, addr: SocketAddr) -> Process {
-    let mut process = background(place, &["query".to_owned(), addr.to_string()]).unwrap();
-    let mut out = BufReader::with_capacity(1, process.child().stdout.take().unwrap());
-    let mut line = String::new();
-    out.read_line(&mut line).unwrap();
-    assert_eq!(line, "asking\n", "{} asks {addr}", place.name);
-    process.child().stdout = Some(out.into_inner());
-    process
-}
-
 fn asked(process: Process) -> Queries {
     let queries: Queries = finish(process).unwrap();
     println!("{queries:?}");
@@ -70,17 +58,17 @@ fn a_service_loses_a_server_that_another_keeps(lab: &Lab, api: &Handle) {
     let pod = &lab.nodes[0].pods[0].place;
     let direct = SocketAddr::new(lab.nodes[1].pods[0].addresses.v4.into(), 8081);
     let moved = [
-        resolver(pod, cluster_addr(lab, "dns")),
-        resolver(&lab.nodes[0].host, cluster_addr(lab, "dns")),
+        ask_on(pod, cluster_addr(lab, "dns")),
+        ask_on(&lab.nodes[0].host, cluster_addr(lab, "dns")),
         // The packet path: from outside, to a node that has the server and to one that has not.
-        resolver(&lab.client, node_port(lab, 0, DNS)),
-        resolver(&lab.client, node_port(lab, 1, DNS)),
-        resolver(&pod.outside_cgroup(), cluster_addr(lab, "dns")),
+        ask_on(&lab.client, node_port(lab, 0, DNS)),
+        ask_on(&lab.client, node_port(lab, 1, DNS)),
+        ask_on(&pod.outside_cgroup(), cluster_addr(lab, "dns")),
     ];
     let kept = [
-        resolver(pod, cluster_addr(lab, "mirror")),
-        resolver(&lab.client, node_port(lab, 0, MIRROR)),
-        resolver(pod, direct),
+        ask_on(pod, cluster_addr(lab, "mirror")),
+        ask_on(&lab.client, node_port(lab, 0, MIRROR)),
+        ask_on(pod, direct),
     ];
     select(api, "pod1-2", "dns", true);
     select(api, "pod2-1", "dns", false);
@@ -103,8 +91,8 @@ fn what_changes_while_no_agent_runs_is_made_up_for(lab: &mut Lab, api: &Handle) 
     select(api, "pod1-2", "dns", false);
     lab.settle().unwrap();
     let moved = [
-        resolver(&lab.nodes[0].pods[0].place, cluster_addr(lab, "dns")),
-        resolver(&lab.client, node_port(lab, 0, DNS)),
+        ask_on(&lab.nodes[0].pods[0].place, cluster_addr(lab, "dns")),
+        ask_on(&lab.client, node_port(lab, 0, DNS)),
     ];
     lab.nodes[0].agent.kill();
     select(api, "pod1-2", "dns", true);
@@ -125,8 +113,8 @@ fn a_server_dies_and_another_takes_its_place(lab: &Lab, api: &Handle) {
     select(api, "pod1-2", "dns", false);
     lab.settle().unwrap();
     let pods = [&lab.nodes[0].pods[0].place, &lab.nodes[1].pods[1].place];
-    let inside = pods.map(|pod| resolver(pod, cluster_addr(lab, "dns")));
-    let outside = [0, 1].map(|node| resolver(&lab.client, node_port(lab, node, DNS)));
+    let inside = pods.map(|pod| ask_on(pod, cluster_addr(lab, "dns")));
+    let outside = [0, 1].map(|node| ask_on(&lab.client, node_port(lab, node, DNS)));
 
     api.delete(Kind::Pod, "default", "pod2-1").unwrap();
     lab.nodes[1].pods[0].place.netns.ip(&["link set eth0 down".into()]).unwrap();

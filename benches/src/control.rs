@@ -8,7 +8,7 @@ use crate::report::Report;
 use crate::services::{self, Service};
 use crate::stats::Sample;
 use anyhow::{Context, Result, bail};
-use shunt_common::{Frontend, FrontendKey, Ip4, PortBe, Proto, Scope};
+use shunt_common::{Frontend, FrontendKey, FrontendKind, Ip4, PortBe, Proto, Scope, frontend_flag};
 use shunt_datapath::dump::Reader;
 use shunt_lab::cluster::Lab;
 use shunt_lab::topology::{Style, Topology};
@@ -16,8 +16,10 @@ use std::net::SocketAddrV4;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Numbers of services.
+/// Numbers of services, balanced at random.
 const CLUSTERS: [usize; 3] = [10, 1_000, 10_000];
+/// The last again, with a Maglev table for each: what tables add to the start, to a change and to the maps.
+const BY_TABLE: usize = 10_000;
 const ENDPOINTS: usize = 10;
 /// Starts measured on each, each without anything pinned.
 const STARTS: usize = 3;
@@ -52,7 +54,8 @@ pub fn run() -> Result<Report> {
     let mut report = Report::new("control", &columns);
     let mut medians = Vec::new();
     for count in CLUSTERS {
-        medians.push(cluster(count, &mut report).with_context(|| format!("{count} services"))?);
+        let cost = cluster(count, "random", &mut report);
+        medians.push(cost.with_context(|| format!("{count} services"))?);
     }
     let ratio = |of: fn(&Cost) -> f64| format!("{:.2}", of(&medians[CLUSTERS.len() - 1]) / of(&medians[0]));
     let mut row = vec![String::new(); columns.len()];
@@ -60,6 +63,7 @@ pub fn run() -> Result<Report> {
     row[2] = ratio(|cost| cost.median);
     row[5] = ratio(|cost| cost.cpu);
     report.rows.push(row);
+    cluster(BY_TABLE, "maglev", &mut report).with_context(|| format!("{BY_TABLE} services by Maglev"))?;
     Ok(report)
 }
 
@@ -69,7 +73,7 @@ struct Cost {
     cpu: f64,
 }
 
-fn cluster(count: usize, report: &mut Report) -> Result<Cost> {
+fn cluster(count: usize, algorithm: &str, report: &mut Report) -> Result<Cost> {
     let topology = Topology { nodes: 1, pods: 0, ..Topology::new("bench", Style::Routed) };
     let mut lab = Lab::without_agents(topology)?;
     let all: Vec<Service> = (0..count).map(|i| Service::made_up(i, ENDPOINTS)).collect();
@@ -79,7 +83,9 @@ fn cluster(count: usize, report: &mut Report) -> Result<Cost> {
         }
     }
     eprintln!("control: {count} services are in the API");
-    lab.nodes[0].agent.extra = vec!["--set".into(), format!("nodePort.range={}", services::NODE_PORTS)];
+    let settings =
+        [format!("nodePort.range={}", services::NODE_PORTS), format!("loadBalancer.algorithm={algorithm}")];
+    lab.nodes[0].agent.extra = settings.into_iter().flat_map(|s| ["--set".into(), s]).collect();
 
     let mut starts = Vec::new();
     let reader = loop {
@@ -95,6 +101,8 @@ fn cluster(count: usize, report: &mut Report) -> Result<Cost> {
     let pid = lab.nodes[0].agent.id().context("the agent has ended")?;
     // Whatever it does once at its start is over then.
     thread::sleep(Duration::from_secs(1));
+    let tables = if algorithm == "maglev" { count } else { 0 };
+    wait(&lab, "not every table is built", || (by_table(&reader).ok()? >= tables).then_some(()))?;
     let fresh = process::memory(pid)?;
     let busy = process::cpu(pid)?;
     let changes = changes(&lab, &reader, all)?;
@@ -103,9 +111,10 @@ fn cluster(count: usize, report: &mut Report) -> Result<Cost> {
     let maps: u64 = reader.maps()?.iter().map(|map| map.bytes).sum();
 
     let (start, change) = (Sample::new(starts.clone()), Sample::new(changes.clone()));
+    let by = if tables > 0 { ", maglev" } else { "" };
     let mb = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
     report.rows.push(vec![
-        format!("{count} x {ENDPOINTS}"),
+        format!("{count} x {ENDPOINTS}{by}"),
         format!("{:.2}", start.median()),
         format!("{:.2}", change.median()),
         format!("{:.2}", change.quantile(0.99)),
@@ -117,8 +126,8 @@ fn cluster(count: usize, report: &mut Report) -> Result<Cost> {
         mb(later.anonymous),
         mb(maps),
     ]);
-    report.raw.push((format!("{count}: start, s"), starts));
-    report.raw.push((format!("{count}: change, ms"), changes));
+    report.raw.push((format!("{count}{by}: start, s"), starts));
+    report.raw.push((format!("{count}{by}: change, ms"), changes));
     Ok(Cost { median: change.median(), cpu })
 }
 
@@ -137,6 +146,17 @@ fn start(lab: &mut Lab, all: &[Service]) -> Result<(Reader, Duration)> {
     let attached = || reader.attachments().ok()?.into_iter().find(|a| a.ifindex != 0);
     wait(lab, "no device is attached", attached)?;
     Ok((reader, begun.elapsed()))
+}
+
+/// How many ClusterIPs have a Maglev table.
+fn by_table(reader: &Reader) -> Result<usize> {
+    let mut count = 0;
+    for entry in reader.frontends4()? {
+        let row = entry?.1;
+        count +=
+            usize::from(row.flags & frontend_flag::MAGLEV != 0 && row.kind == FrontendKind::ClusterIp as u8);
+    }
+    Ok(count)
 }
 
 /// Changes an endpoint, again and again; the milliseconds until every frontend of its service has the new one.

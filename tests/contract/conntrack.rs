@@ -3,12 +3,10 @@
 use crate::cluster::{Cluster, FAMILIES};
 use crate::{cases, run};
 use serde_json::json;
-use shunt_lab::cluster::{background, finish};
-use shunt_lab::place::{Place, Process};
+use shunt_e2e::ask_on;
+use shunt_lab::cluster::finish;
 use shunt_lab::probe::Queries;
 use shunt_lab::topology::Style;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 #[test]
@@ -18,17 +16,6 @@ fn conntrack() {
         Style::Routed,
         cases![a_stream_follows_its_servers, a_stream_through_a_load_balancer_follows_its_servers],
     );
-}
-
-/// A client that has had its first answer and goes on asking.
-fn asks(place: &Place, addr: SocketAddr) -> Process {
-    let mut process = background(place, &["query".to_owned(), addr.to_string()]).unwrap();
-    let mut out = BufReader::with_capacity(1, process.child().stdout.take().unwrap());
-    let mut line = String::new();
-    out.read_line(&mut line).unwrap();
-    assert_eq!(line, "asking\n", "{} asks {addr}", place.name);
-    process.child().stdout = Some(out.into_inner());
-    process
 }
 
 /// The server turns unready and another of its node turns ready: every client goes over, without a query lost.
@@ -44,10 +31,10 @@ fn a_stream_follows_its_servers(c: &Cluster) {
     let mut clients = Vec::new();
     for v6 in FAMILIES {
         for from in [c.pod(1, 2), c.bypass(1, 2), c.host(1)] {
-            clients.push(asks(&from, c.cluster_ip("dns", v6)));
-            clients.push(asks(&from, c.node(1, v6, port)));
+            clients.push(ask_on(&from, c.cluster_ip("dns", v6)));
+            clients.push(ask_on(&from, c.node(1, v6, port)));
         }
-        clients.push(asks(&c.client(), c.node(1, v6, port)));
+        clients.push(ask_on(&c.client(), c.node(1, v6, port)));
     }
     // The new one first, so that there is always one.
     c.set_pod(1, 2, true, false);
@@ -71,7 +58,7 @@ fn a_stream_through_a_load_balancer_follows_its_servers(c: &Cluster) {
         let name = |(node, pod): (usize, usize)| format!("pod{node}-{pod}");
         let clients = FAMILIES.map(|v6| {
             c.reaches_by_udp(&c.client(), c.load_balancer("dns", v6), &[&name(old)]);
-            asks(&c.client(), c.load_balancer("dns", v6))
+            ask_on(&c.client(), c.load_balancer("dns", v6))
         });
         c.set_pod(new.0, new.1, true, false);
         c.remove_pod(old.0, old.1);

@@ -8,6 +8,7 @@
 mod affinity;
 mod cluster;
 mod conntrack;
+mod forbidden;
 mod networking;
 mod opt_out;
 mod placement;

@@ -103,13 +103,35 @@ pub fn hold(place: &Place, connections: usize, tcp: &[SocketAddr], udp: &[Socket
     let mut args = vec!["hold".to_owned(), "--connections".into(), connections.to_string()];
     args.extend(tcp.iter().flat_map(|addr| ["--tcp".to_owned(), addr.to_string()]));
     args.extend(udp.iter().flat_map(|addr| ["--udp".to_owned(), addr.to_string()]));
-    let mut process = background(place, &args).expect("the probe runs");
-    // The probe says so when all are open; its buffered remainder is empty then.
-    let out = process.child().stdout.take().expect("the probe runs");
+    begun(place, &args, "holding")
+}
+
+/// Starts every agent again with `--set` of each of these.
+pub fn restart_with(lab: &mut Lab, settings: &[&str]) {
+    for node in &mut lab.nodes {
+        if node.agent.id().is_some() {
+            node.agent.term().expect("an agent ends");
+        }
+        node.agent.extra = settings.iter().flat_map(|s| ["--set".into(), (*s).to_owned()]).collect();
+        node.agent.start().expect("an agent starts");
+    }
+    lab.nodes.iter().for_each(|n| n.agent.wait_ready(Duration::from_secs(30)).expect("an agent is ready"));
+}
+
+/// A client that keeps one UDP socket, has had its first answer, and goes on asking.
+pub fn ask_on(place: &Place, addr: SocketAddr) -> Process {
+    begun(place, &["query".to_owned(), addr.to_string()], "asking")
+}
+
+/// Starts a probe in the background, and waits until it says by a word that it has begun.
+fn begun(place: &Place, args: &[String], word: &str) -> Process {
+    let mut process = background(place, args).expect("the probe runs");
+    let out = process.child().stdout.take().expect("its output is ours");
+    // Byte by byte: what it says after that is for whoever waits for its end.
     let mut out = BufReader::with_capacity(1, out);
     let mut line = String::new();
-    out.read_line(&mut line).expect("the probe runs");
-    assert_eq!(line, "holding\n");
+    out.read_line(&mut line).expect("the probe says something");
+    assert_eq!(line, format!("{word}\n"), "{}: {args:?}", place.name);
     process.child().stdout = Some(out.into_inner());
     process
 }

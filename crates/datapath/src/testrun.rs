@@ -1,7 +1,8 @@
 //! Single programs on single packets: what packet tests, the benchmark and `explain` run.
 
 use crate::attach::xdp;
-use crate::load::{self, Loaded};
+pub use crate::load::Cost;
+use crate::load::{self, OnDemand};
 use crate::mapped::Arrays;
 use crate::{
     Clock, Error, Expirer, KernelStore, Lifetimes, Settings, Sizes, Sockets, Table, clock, maps, preflight,
@@ -19,10 +20,10 @@ use shunt_common::{
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The object, loaded without pins and attached nowhere.
+/// The object, without pins and attached nowhere. A program is verified when it first runs.
 #[derive(Debug)]
 pub struct TestRun {
-    loaded: Loaded,
+    loaded: OnDemand,
     arrays: Arrays,
     hz: u32,
 }
@@ -63,11 +64,11 @@ const CONTEXT_INGRESS_IFINDEX: usize = 36;
 const CONTEXT_IFINDEX: usize = 40;
 
 impl TestRun {
-    /// Loads every program with this configuration. `config.ring_size` is set from `sizes`; zero `hz` means the
+    /// Makes the maps, for programs with this configuration. `config.ring_size` is set from `sizes`; zero `hz` means the
     /// kernel's.
     ///
     /// # Errors
-    /// [`Error::Verifier`] when the kernel refuses a program, with the verifier's words in its source.
+    /// What the kernel says.
     pub fn load(config: &Config, sizes: &Sizes) -> Result<Self, Error> {
         let hz = clock::hz()?;
         let mut config = *config;
@@ -75,7 +76,7 @@ impl TestRun {
         if config.hz == 0 {
             config.hz = hz;
         }
-        let loaded = load::load(&config, &maps::specs(sizes), None)?;
+        let loaded = OnDemand::open(&config, &maps::specs(sizes))?;
         let arrays = Arrays::new(|name| loaded.clone_map(name), true)?;
         Ok(Self { loaded, arrays, hz })
     }
@@ -100,7 +101,8 @@ impl TestRun {
     /// The packet is not set back between repeats: the second run sees what the first one made of it.
     ///
     /// # Errors
-    /// [`Error::Object`] for an unknown program, else what the kernel says: `ENODEV` for an unknown interface.
+    /// [`Error::Object`] for an unknown program, [`Error::Verifier`] when the kernel refuses it, with the verifier's words in
+    /// its source, else what the kernel says: `ENODEV` for an unknown interface.
     pub fn run(&self, program: &str, packet: &[u8], ifindex: u32, repeat: u32) -> Result<Outcome, Error> {
         self.run_with(program, packet, About { ifindex, ..About::default() }, repeat)
     }
@@ -267,8 +269,11 @@ impl TestRun {
         }))
     }
 
-    /// Instructions that the verifier walked for each program: the budget of `cargo xtask test-kernels`.
-    pub const fn verified(&self) -> &BTreeMap<String, u32> {
-        &self.loaded.verified
+    /// Has every program verified; what each takes of what the verifier allows: the budget of `cargo xtask test-kernels`.
+    ///
+    /// # Errors
+    /// [`Error::Verifier`] when the kernel refuses one.
+    pub fn verified(&self) -> Result<BTreeMap<String, Cost>, Error> {
+        self.loaded.costs()
     }
 }

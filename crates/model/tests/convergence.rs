@@ -255,12 +255,16 @@ proptest! {
     }
 }
 
+/// With the service of `fixtures/web.yaml`, not reconciled yet.
+fn web() -> Cluster {
+    let mut cluster = Cluster::new(Options::new(NODE));
+    common::Object::read(include_str!("fixtures/web.yaml")).into_iter().for_each(|o| cluster.apply(o));
+    cluster
+}
+
 #[test]
 fn nothing_is_written_before_every_kind_has_been_listed() {
-    let mut cluster = Cluster::new(Options::new(NODE));
-    for object in common::Object::read(include_str!("fixtures/web.yaml")) {
-        cluster.apply(object);
-    }
+    let mut cluster = web();
     cluster.settle();
     let written = cluster.store.inner.applied;
     assert!(written > 0);
@@ -275,10 +279,7 @@ fn nothing_is_written_before_every_kind_has_been_listed() {
 
 #[test]
 fn an_unsorted_pool_that_an_earlier_agent_left_is_written_anew_in_order() {
-    let mut cluster = Cluster::new(Options::new(NODE));
-    for object in common::Object::read(include_str!("fixtures/web.yaml")) {
-        cluster.apply(object);
-    }
+    let mut cluster = web();
     cluster.settle();
     let good = cluster.store.dump().unwrap();
     let mut bad = good.clone();
@@ -315,10 +316,7 @@ fn the_cost_of_a_change_is_the_size_of_the_change() {
 
 #[test]
 fn a_failed_write_leaves_its_text_on_the_frontend_until_a_retry_succeeds() {
-    let mut cluster = Cluster::new(Options::new(NODE));
-    for object in common::Object::read(include_str!("fixtures/web.yaml")) {
-        cluster.apply(object);
-    }
+    let mut cluster = web();
     cluster.store.set_permille(1000);
     let report = cluster.reconcile();
     assert_eq!(report.failed[0].object, "Service default/web");
@@ -335,10 +333,7 @@ fn a_failed_write_leaves_its_text_on_the_frontend_until_a_retry_succeeds() {
 
 #[test]
 fn maps_that_make_no_sense_are_taken_over_without_harm() {
-    let mut cluster = Cluster::new(Options::new(NODE));
-    for object in common::Object::read(include_str!("fixtures/web.yaml")) {
-        cluster.apply(object);
-    }
+    let mut cluster = web();
     cluster.settle();
     let good = cluster.store.dump().unwrap();
     let mut bad = good.clone();

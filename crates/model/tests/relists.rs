@@ -54,6 +54,35 @@ fn a_pod_and_a_node_that_cannot_be_read_are_still_there() {
 }
 
 #[test]
+fn services_do_not_wait_for_pods_that_cannot_be_listed_and_rows_of_host_ports_wait_for_the_list() {
+    let mut cluster = Cluster::new(Options { host_ports: true, ..Options::new(NODE) });
+    let yaml = "kind: Node\nmetadata: {name: node-1}\nstatus: {addresses: [{type: InternalIP, address: 192.0.2.1}]}\n\
+                ---\nkind: Pod\nmetadata: {name: web, namespace: default, uid: u1}\nspec: {nodeName: node-1, containers: \
+                [{name: c, ports: [{containerPort: 80, hostPort: 8080}]}]}\nstatus: {phase: Running, podIPs: [{ip: 10.244.1.2}]}\n";
+    common::Object::read(yaml).into_iter().for_each(|o| cluster.apply(o));
+    cluster.settle();
+    let host_ports = cluster.model.actual().frontends.len();
+    assert!(host_ports > 0);
+    cluster.restart();
+    [Kind::Service, Kind::EndpointSlice, Kind::Node].into_iter().for_each(|kind| cluster.list(kind));
+    assert!(!cluster.model.is_synced());
+    cluster.model.do_without_pods();
+    assert!(cluster.model.is_synced());
+    cluster.apply(common::service(0));
+    cluster.apply(common::slice(0, 2));
+    cluster.settle();
+    let rows = cluster.model.actual().frontends.len();
+    assert!(rows > host_ports, "the service is there beside them");
+    cluster.delete(Kind::Pod, "default/web");
+    cluster.list(Kind::Pod);
+    cluster.settle();
+    assert_eq!(cluster.model.actual().frontends.len(), rows - host_ports);
+    // Once listed, a refusal changes nothing.
+    cluster.model.do_without_pods();
+    assert!(cluster.model.is_synced());
+}
+
+#[test]
 fn what_was_freed_is_not_used_again_before_time_has_passed_however_many_syncs_there_were() {
     let mut cluster = many(1, 2);
     cluster.settle();

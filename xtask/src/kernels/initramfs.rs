@@ -61,8 +61,8 @@ fn tool_with_libraries(tool: &str, root: &Path) -> Result<()> {
 /// The guest's first process.
 fn script(programs: &[Program]) -> String {
     let mut script = String::from(include_str!("init.sh"));
-    for Program { name, args, .. } in programs {
-        script.push_str(&format!("echo\n/tests/{name} {args}\necho \"@@ exit {name} $?\"\n"));
+    for Program { name, env, args, .. } in programs {
+        script.push_str(&format!("echo\n{env} /tests/{name} {args}\necho \"@@ exit {name} $?\"\n"));
     }
     script.push_str("poweroff -f\n");
     script

@@ -10,6 +10,7 @@ mod qemu;
 mod suite;
 
 use anyhow::{Result, bail};
+use budget::{Budget, Cost, Load};
 
 use crate::setup::{self, Purpose};
 use crate::tally::Tally;
@@ -22,8 +23,8 @@ pub use qemu::ensure as ensure_qemu;
 #[derive(Default)]
 struct Report {
     tally: Tally,
-    /// Program, instructions, configuration.
-    verified: Vec<(String, u32, String)>,
+    /// What each program took in each configuration.
+    verified: Vec<(Load, Cost)>,
     /// Guest programs that failed, or did not come to their end.
     failed: Vec<String>,
 }
@@ -44,10 +45,20 @@ pub fn main(args: &[String]) -> Result<()> {
     }
     setup::main_for(&[Purpose::Kernels])?;
     let programs = guest::build()?;
-    let mut budget = budget::Budget::read()?;
+    let mut budget = Budget::read()?;
     let (mut passed, mut failed) = (0, Vec::new());
-    for kernel in chosen {
-        let report = boot(kernel, &programs, refresh)?;
+    let files = chosen.iter().map(|kernel| suite::kernel(kernel, refresh)).collect::<Result<Vec<_>>>()?;
+    // A guest keeps one CPU busy, with the verifier mostly: they run side by side.
+    let reports = std::thread::scope(|scope| {
+        let boots: Vec<_> =
+            chosen.iter().zip(&files).map(|(k, f)| scope.spawn(|| boot(k, f, &programs))).collect();
+        boots
+            .into_iter()
+            .map(|b| b.join().unwrap_or_else(|e| std::panic::resume_unwind(e)))
+            .collect::<Vec<_>>()
+    });
+    for (kernel, report) in chosen.into_iter().zip(reports) {
+        let report = report?;
         passed += report.tally.passed;
         for what in report.failed.iter().chain(&report.tally.failed_names) {
             failed.push(format!("{}: {what}", kernel.name));
@@ -61,7 +72,6 @@ pub fn main(args: &[String]) -> Result<()> {
     if bless {
         budget.write()?;
     }
-    println!("\n{budget}");
     for what in &failed {
         println!("failed: {what}");
     }
@@ -76,9 +86,8 @@ fn names() -> Vec<&'static str> {
     KERNELS.iter().map(|kernel| kernel.name).collect()
 }
 
-fn boot(kernel: &Kernel, programs: &[guest::Program], refresh: bool) -> Result<Report> {
-    let files = suite::kernel(kernel, refresh)?;
-    let initramfs = initramfs::pack(&files, programs)?;
+fn boot(kernel: &Kernel, files: &suite::Files, programs: &[guest::Program]) -> Result<Report> {
+    let initramfs = initramfs::pack(files, programs)?;
     sh::say(format!(
         "test-kernels: booting {} (Debian {}, Linux {})",
         kernel.name, kernel.suite, files.release
@@ -92,8 +101,11 @@ fn boot(kernel: &Kernel, programs: &[guest::Program], refresh: bool) -> Result<R
         report.tally.passed,
         started.elapsed().as_secs()
     );
-    for (program, count, configuration) in &report.verified {
-        println!("  {program:<16} {count:>7} instructions ({configuration})");
+    for (program, (configuration, cost)) in Budget::worst(&report.verified) {
+        println!(
+            "  {program:<14} {:>7} instructions, {:>3} bytes of stack ({configuration})",
+            cost.walked, cost.stack
+        );
     }
     if !report.failed.is_empty() {
         println!("--- what the guest said ---\n{output}\n---");
@@ -109,9 +121,10 @@ fn read(output: &str, programs: &[guest::Program]) -> Report {
         report.tally.line(line);
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
-            ["verified", program, count, configuration] => {
-                let count = count.parse().unwrap_or(0);
-                report.verified.push(((*program).to_owned(), count, (*configuration).to_owned()));
+            ["verified", program, configuration, walked, stack] => {
+                let load = Load { program: (*program).into(), configuration: (*configuration).into() };
+                let cost = Cost { walked: walked.parse().unwrap_or(0), stack: stack.parse().unwrap_or(0) };
+                report.verified.push((load, cost));
             }
             ["@@", "exit", name, code] => {
                 ended.push((*name).to_owned());
@@ -136,9 +149,10 @@ mod tests {
 
     #[test]
     fn a_program_that_never_ends_is_a_failure() {
-        let programs = [guest::Program { name: "verifier", path: "x".into(), args: "" }];
-        let report = read("verified connect4 12 dual\r\nKernel panic\r\n", &programs);
-        assert_eq!(report.verified, [("connect4".to_owned(), 12, "dual".to_owned())]);
+        let programs = [guest::Program { name: "verifier", path: "x".into(), env: "", args: "" }];
+        let report = read("verified connect4 dual,opt 12 64\r\nKernel panic\r\n", &programs);
+        let load = Load { program: "connect4".into(), configuration: "dual,opt".into() };
+        assert_eq!(report.verified, [(load, Cost { walked: 12, stack: 64 })]);
         assert_eq!(report.failed, ["verifier did not come to its end"]);
     }
 }

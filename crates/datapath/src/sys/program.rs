@@ -18,6 +18,31 @@ pub(crate) fn id(program: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(info.id)
 }
 
+/// The instructions of a program as the verifier left it, eight bytes each, with its functions one after the other. Calls
+/// between them (`BPF_PSEUDO_CALL`) say in `off` how many instructions from the next one the function is, where the program is
+/// compiled to machine code, and in `imm` where it is not. Needs CAP_PERFMON and CAP_BPF.
+pub(crate) fn instructions(program: BorrowedFd<'_>) -> io::Result<Vec<u64>> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        kind: u32,
+        id: u32,
+        tag: u64,
+        compiled_len: u32,
+        len: u32,
+        compiled: u64,
+        instructions: u64,
+    }
+    let mut info = Info::default();
+    // SAFETY: `Info` is a prefix of `struct bpf_prog_info`; no buffer is named yet.
+    unsafe { object::info(program, &mut info)? };
+    let mut out = vec![0u64; info.len as usize / 8];
+    let mut info = Info { len: info.len, instructions: out.as_mut_ptr() as u64, ..Info::default() };
+    // SAFETY: the buffer has the length given and outlives the call.
+    unsafe { object::info(program, &mut info)? };
+    Ok(out)
+}
+
 /// What a test run gave.
 pub(crate) struct Ran {
     /// What the program returned.

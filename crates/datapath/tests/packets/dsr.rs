@@ -42,7 +42,7 @@ fn end(f: Family) -> World {
 }
 
 /// A packet as it is on the wire between the two nodes: with the option that names a service.
-fn informed(packet: &Packet, service: (IpAddr, u16)) -> Vec<u8> {
+pub fn informed(packet: &Packet, service: (IpAddr, u16)) -> Vec<u8> {
     let mut frame = packet.bytes();
     let port = service.1.to_be_bytes();
     match service.0 {

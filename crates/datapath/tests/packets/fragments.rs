@@ -1,11 +1,12 @@
 //! Datagrams in fragments, both families: the first is translated like any packet, later ones follow it.
 
+use crate::dsr;
 use crate::packet::{Kind, Packet};
 use crate::world::{BOTH, DROP, Family, NEXT, REDIRECT, World};
 use etherparse::IpNumber;
 use shunt_common::FrontendKind::{ClusterIp, LoadBalancer, NodePort};
 use shunt_common::maps::FRAGMENT_ROWS;
-use shunt_common::{Frontend, Reason, frontend_flag};
+use shunt_common::{Frontend, Reason, feature, frontend_flag};
 
 const UDP: u8 = 17;
 /// Of each fragment but the last; a multiple of 8.
@@ -122,6 +123,34 @@ fn a_large_datagram_reaches_a_remote_backend_and_its_large_reply_the_client() {
         assert_eq!(reply, Packet { ttl: 62, ..large(f).reply(Kind::Udp) });
         // And of a flow that is known by now, again.
         assert_eq!(through(&w, "tc_ingress", &cut(&large(f), 8), REDIRECT), wire);
+    }
+}
+
+/// A client that has asked by DSR before: the way is plain, and its answer comes past this node.
+#[test]
+fn a_large_datagram_of_a_flow_that_goes_by_direct_return_reaches_the_backend_from_its_client() {
+    for dispatch in [feature::DSR_OPT, feature::DSR_IPIP] {
+        for f in BOTH {
+            let mut w = World::with_features(f, feature::IPV4 | feature::IPV6 | dispatch);
+            let id = w.backend(f.remote_pod(), 8080, 17, false);
+            dsr::serve(&mut w, LoadBalancer, (f.vip(), 80), 17, &[id], dsr::DSR);
+            dsr::redirected(&w, &dsr::ask(f, Kind::Udp));
+            let ask = Packet { sport: dsr::ask(f, Kind::Udp).sport, ..large(f) };
+            let got = through(&w, "tc_ingress", &cut(&ask, 7), REDIRECT);
+            assert_eq!(got, Packet { dst: f.remote_pod(), dport: 8080, ttl: ask.ttl - 1, ..ask });
+        }
+    }
+}
+
+/// One that begins so goes by SNAT: nothing would tell the backend's node of the service.
+#[test]
+fn a_large_datagram_that_begins_a_flow_by_direct_return_goes_by_snat() {
+    for f in BOTH {
+        let mut w = World::new(f);
+        let id = w.backend(f.remote_pod(), 8080, 17, false);
+        dsr::serve(&mut w, LoadBalancer, (f.vip(), 80), 17, &[id], dsr::DSR);
+        let got = through(&w, "tc_ingress", &cut(&large(f), 7), REDIRECT);
+        assert_eq!((got.src, got.dst, got.dport), (f.node(), f.remote_pod(), 8080));
     }
 }
 

@@ -1,6 +1,7 @@
 //! ICMP errors about translated flows: Calico's related-ICMP cases (too big, TTL exceeded, port unreachable, from either
 //! side, NATed) and Katran's error that quotes a VIP, in the terms of our flows.
 
+use crate::dsr;
 use crate::packet::{ACK, IcmpError, Kind, Packet, SYN, SYN_ACK};
 use crate::world::{BOTH, DROP, Family, NEXT, REDIRECT, World};
 use shunt_common::FrontendKind::LoadBalancer;
@@ -169,6 +170,60 @@ fn an_error_from_the_client_s_side_about_a_reply_reaches_the_remote_backend() {
             let sent = Packet { ttl: reply.ttl, ..wire.reply(kind) };
             each_error(&w, "tc_ingress", REDIRECT, &reply, &sent, middlebox(f), f.node());
         }
+    }
+}
+
+/// With direct server return the client's side answers to the service's address, and so to the node that was asked.
+#[test]
+fn an_error_about_a_reply_that_went_past_this_node_reaches_the_backend() {
+    for f in BOTH {
+        for (first, kind) in [(SYN, SYN_ACK), (Kind::Udp, Kind::Udp)] {
+            let mut w = World::new(f);
+            let proto = if first == SYN { TCP } else { UDP };
+            let id = w.backend(f.remote_pod(), 8080, proto, false);
+            dsr::serve(&mut w, LoadBalancer, (f.vip(), 80), proto, &[id], dsr::DSR);
+            dsr::redirected(&w, &ask(f, first));
+            let reply = ask(f, first).reply(kind);
+            let sent = Packet { src: f.remote_pod(), sport: 8080, ..reply };
+            each_error(&w, "tc_ingress", REDIRECT, &reply, &sent, middlebox(f), middlebox(f));
+        }
+    }
+}
+
+/// What the node that was asked sends on is about the pod's packet as the pod sent it.
+#[test]
+fn at_the_backend_s_node_an_error_about_a_direct_reply_passes_to_the_pod_as_it_is() {
+    for f in BOTH {
+        for (first, kind) in [(SYN, SYN_ACK), (Kind::Udp, Kind::Udp)] {
+            let mut w = World::new(f);
+            let proto = if first == SYN { TCP } else { UDP };
+            let id = w.backend(f.local_pod(), 8080, proto, true);
+            dsr::serve(&mut w, LoadBalancer, (f.vip(), 80), proto, &[id], dsr::DSR);
+            let onward = Packet { dst: f.local_pod(), dport: 8080, ..ask(f, first) };
+            w.raw("tc_ingress", &dsr::informed(&onward, (f.vip(), 80)));
+            let sent = onward.reply(kind);
+            let frame = error(
+                middlebox(f),
+                sent.src,
+                if f == Family::V4 { (3, 4) } else { (2, 0) },
+                MTU,
+                &quote(&sent, Quote::Whole),
+            );
+            let outcome = w.raw("tc_ingress", &frame);
+            assert_eq!((outcome.verdict, outcome.packet), (NEXT, frame), "{:?}", w.reasons());
+        }
+    }
+}
+
+#[test]
+fn a_pod_s_error_about_a_packet_that_came_by_direct_return_quotes_the_service_to_the_client() {
+    for f in BOTH {
+        let mut w = World::new(f);
+        let id = w.backend(f.local_pod(), 8080, UDP, true);
+        dsr::serve(&mut w, LoadBalancer, (f.vip(), 80), UDP, &[id], dsr::DSR);
+        let onward = Packet { dst: f.local_pod(), dport: 8080, ..ask(f, Kind::Udp) };
+        w.raw("tc_ingress", &dsr::informed(&onward, (f.vip(), 80)));
+        each_error(&w, "tc_egress", NEXT, &onward, &ask(f, Kind::Udp), f.local_pod(), f.vip());
     }
 }
 

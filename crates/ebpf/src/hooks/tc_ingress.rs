@@ -101,10 +101,6 @@ fn go_on<P: Packet, A: Parse + Reject + Dispatch>(pkt: P, p: &Parsed<A>, known: 
         // It is addressed to the backend already.
         return Outcome::Stack;
     }
-    if p.fragment && known.has(flow_flag::DSR) {
-        // The fragments behind it would not grow as it does.
-        return Outcome::Drop(Reason::Fragment);
-    }
     let forwards = known.has(flow_flag::FIB);
     if !forwards {
         let written = rewrite(pkt, p, known.get(), 0);

@@ -138,6 +138,12 @@ pub fn by_fib<P: Packet, A: reject::Reject + Dispatch>(
     if !dsr::write(pkt, p, row) {
         return Outcome::Drop(Reason::RewriteFailed);
     }
+    to_neighbour(pkt, fib)
+}
+
+/// Leaves a packet to the kernel's neighbour code, at the next hop of a FIB answer.
+#[inline(always)]
+pub fn to_neighbour<P: Packet>(pkt: P, fib: &Fib) -> Outcome {
     if pkt.send_to_neighbour(fib.ifindex, fib.family, &fib.dst) {
         Outcome::Redirected
     } else {

@@ -133,11 +133,7 @@ fn go<P: Packet, A: Family>(pkt: P, p: &Parsed<A>, row: &Fragment<A>) -> Outcome
     if !write(pkt, row, 1) {
         return Outcome::Drop(Reason::RewriteFailed);
     }
-    if pkt.send_to_neighbour(fib.ifindex, fib.family, &fib.dst) {
-        Outcome::Redirected
-    } else {
-        Outcome::Drop(Reason::NoRoute)
-    }
+    forward::to_neighbour(pkt, fib)
 }
 
 /// The addresses are all that a later fragment has of its flow; the datagram's sum is in the first one.

@@ -28,7 +28,9 @@ pub fn relay<P: Packet, A: Parse>(
         return None;
     }
     let row = about(pkt, p)?;
-    if !serves(row.flags) {
+    // At the far end of a DSR flow an error about what the pod sent is as the pod knows it.
+    let is_as_sent = row.flags & (flow_flag::DSR_END | flow_flag::REPLY) == flow_flag::DSR_END;
+    if is_as_sent || !serves(row.flags) {
         return None;
     }
     Some(if row.flags & flow_flag::FIB != 0 {
@@ -94,11 +96,7 @@ fn by_route<P: Packet, A: Parse>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> Outcom
     if !write(pkt, p, row, 1) {
         return Outcome::Drop(Reason::RewriteFailed);
     }
-    if pkt.send_to_neighbour(fib.ifindex, fib.family, &fib.dst) {
-        Outcome::Redirected
-    } else {
-        Outcome::Drop(Reason::NoRoute)
-    }
+    forward::to_neighbour(pkt, fib)
 }
 
 /// Writes the quoted packet as its sender knows it, and the addresses of the error itself. Sums follow by difference: one

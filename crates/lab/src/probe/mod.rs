@@ -25,13 +25,13 @@ pub enum Args {
         #[arg(default_value = "/")]
         path: String,
     },
-    /// One UDP exchange
+    /// UDP exchanges over one socket; tells how the last one went
     Udp {
         /// Where to
         addr: SocketAddr,
-        /// What to say
+        /// What to say, one after the other
         #[arg(default_value = "who")]
-        words: String,
+        words: Vec<String>,
         /// Connect the socket first
         #[arg(long)]
         connected: bool,

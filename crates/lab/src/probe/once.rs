@@ -40,27 +40,33 @@ pub fn bind(addr: SocketAddr, udp: bool) -> Answer {
     bound.map_or_else(Answer::from, |()| Answer::Ok("bound".into()))
 }
 
-/// One UDP exchange.
-pub fn udp(addr: SocketAddr, words: &str, connected: bool) -> Datagram {
+/// UDP exchanges over one socket, one after the other; the last one, or the first that fails.
+pub fn udp(addr: SocketAddr, words: &[String], connected: bool) -> Datagram {
     match exchange(addr, words, connected) {
         Ok((body, from)) => Datagram { answer: Answer::Ok(body), from: Some(from) },
         Err(error) => Datagram { answer: error.into(), from: None },
     }
 }
 
-fn exchange(addr: SocketAddr, words: &str, connected: bool) -> io::Result<(String, SocketAddr)> {
+fn exchange(addr: SocketAddr, words: &[String], connected: bool) -> io::Result<(String, SocketAddr)> {
     let socket = socket_for(addr)?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    let mut buffer = [0; 65_536];
-    let (len, from) = if connected {
+    if connected {
         socket.connect(addr)?;
-        socket.send(words.as_bytes())?;
-        (socket.recv(&mut buffer)?, socket.peer_addr()?)
-    } else {
-        socket.send_to(words.as_bytes(), addr)?;
-        socket.recv_from(&mut buffer)?
-    };
-    Ok((String::from_utf8_lossy(&buffer[..len]).into_owned(), from))
+    }
+    let mut buffer = [0; 65_536];
+    let mut last = Err(io::Error::other("nothing to say"));
+    for words in words {
+        let (len, from) = if connected {
+            socket.send(words.as_bytes())?;
+            (socket.recv(&mut buffer)?, socket.peer_addr()?)
+        } else {
+            socket.send_to(words.as_bytes(), addr)?;
+            socket.recv_from(&mut buffer)?
+        };
+        last = Ok((String::from_utf8_lossy(&buffer[..len]).into_owned(), from));
+    }
+    last
 }
 
 /// An unconnected socket of the address's family.

@@ -37,7 +37,7 @@ pub fn get(addr: SocketAddr, _: u32) -> Answer {
 
 /// A UDP exchange from a socket of its own; the answer must come from where the question went.
 pub fn datagram(addr: SocketAddr, number: u32) -> Answer {
-    let done = once::udp(addr, "who", number.is_multiple_of(2));
+    let done = once::udp(addr, &["who".to_owned()], number.is_multiple_of(2));
     match done.from {
         Some(from) if (from.ip(), from.port()) != (addr.ip(), addr.port()) => {
             Answer::Other(format!("the answer came from {from}"))

@@ -110,6 +110,13 @@ impl Model {
         round.node_seen = false;
     }
 
+    /// Pods, which only host ports come from, cannot be listed: nothing waits for them any longer. The rows of host ports
+    /// that an earlier agent wrote stay, until a list tells whose they are.
+    pub fn do_without_pods(&mut self) {
+        let round = &mut self.rounds[Kind::Pod as usize];
+        round.without = !round.synced;
+    }
+
     /// An object is in the list and cannot be read: what is known of it outlives the list.
     pub fn seen(&mut self, kind: Kind, namespace: &str, name: &str) {
         let round = self.rounds[kind as usize].current;
@@ -161,7 +168,11 @@ impl Model {
             Kind::Node if !round.node_seen => self.node_gone(),
             Kind::Node | Kind::Namespace => {}
         }
-        self.rounds[kind as usize].synced = true;
+        let round = &mut self.rounds[kind as usize];
+        round.synced = true;
+        if std::mem::take(&mut round.without) {
+            self.swept = false;
+        }
     }
 
     /// [`Self::begin_replace`], each object, [`Self::end_replace`].

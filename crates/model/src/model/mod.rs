@@ -149,6 +149,8 @@ pub struct Model {
 struct Round {
     current: u32,
     synced: bool,
+    /// Not listed yet, and not to be waited for.
+    without: bool,
     /// The own Node was in the list under way.
     node_seen: bool,
 }
@@ -209,7 +211,7 @@ impl Model {
         self.ledger.tick(second);
     }
 
-    /// Whether every kind has been listed once.
+    /// Whether every kind has been listed once, but for those that have to be done without.
     #[must_use]
     pub fn is_synced(&self) -> bool {
         self.waiting().is_empty()
@@ -223,7 +225,11 @@ impl Model {
             Kind::Pod => self.options.host_ports,
             Kind::ServiceCidr | Kind::Namespace => false,
         };
-        Kind::ALL.into_iter().filter(needed).filter(|k| !self.rounds[*k as usize].synced).collect()
+        let missing = |k: &Kind| {
+            let round = &self.rounds[*k as usize];
+            !round.synced && !round.without
+        };
+        Kind::ALL.into_iter().filter(needed).filter(missing).collect()
     }
 
     /// How much of each limited thing is in use.
@@ -248,7 +254,7 @@ impl Model {
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.node.problems.clone();
-        problems.extend(self.service_cidrs.wanted().1);
+        problems.extend_from_slice(self.service_cidrs.problems());
         problems.extend(self.services.values().flat_map(|e| e.problems()).cloned());
         problems
     }

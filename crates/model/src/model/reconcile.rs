@@ -10,6 +10,7 @@ use crate::objects::Kind;
 use crate::snapshot::{ServiceName, whose};
 use crate::store::{Family, MapError, MapStore, Op};
 use ipnet::IpNet;
+use shunt_common::{Frontend, FrontendKind};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -115,13 +116,13 @@ impl Model {
     }
 
     /// The ServiceCIDRs that the maps should hold and do not.
-    fn service_cidrs_due(&self) -> Option<BTreeSet<IpNet>> {
-        self.service_cidrs.wanted().0.filter(|nets| nets != self.ledger.service_cidrs())
+    fn service_cidrs_due(&self) -> Option<&BTreeSet<IpNet>> {
+        self.service_cidrs.wanted().filter(|nets| *nets != self.ledger.service_cidrs())
     }
 
     /// Returns how many writes failed. They are tried again by every reconcile.
     fn reconcile_service_cidrs(&mut self, store: &mut dyn MapStore, report: &mut Report) -> usize {
-        let Some(nets) = self.service_cidrs_due() else { return 0 };
+        let Some(nets) = self.service_cidrs_due().cloned() else { return 0 };
         let Err(error) = self.apply(store, &Op::PutServiceCidrs(nets), report) else { return 0 };
         report.failed.push(Failure { object: "ServiceCIDRs".into(), error });
         1
@@ -130,7 +131,9 @@ impl Model {
     /// Once, when all has been listed: rows that were read back and that nobody asks for are orphans.
     fn sweep(&mut self) {
         if !std::mem::replace(&mut self.swept, true) {
-            let keys = self.ledger.frontends().map(|(key, _)| *key);
+            let without_pods = self.rounds[Kind::Pod as usize].without;
+            let kept = |row: &Frontend| without_pods && row.kind == FrontendKind::HostPort as u8;
+            let keys = self.ledger.frontends().filter(|(_, row)| !kept(row)).map(|(key, _)| *key);
             self.orphans.extend(keys.filter(|key| self.claims.holder(key).is_none()));
         }
     }

@@ -13,6 +13,9 @@ pub struct ServiceCidrs {
     known: BTreeMap<String, Known>,
     /// The list was complete once: until then nobody knows which ranges there are.
     listed: bool,
+    /// What follows from all of them.
+    nets: BTreeSet<IpNet>,
+    problems: Vec<Problem>,
 }
 
 #[derive(Debug)]
@@ -37,6 +40,7 @@ impl ServiceCidrs {
             }
         }
         self.known.insert(name.clone(), Known { nets, problems, round });
+        self.sum_up();
     }
 
     /// One is in the list and cannot be read.
@@ -49,33 +53,44 @@ impl ServiceCidrs {
     /// One was removed.
     pub fn delete(&mut self, name: &str) {
         self.known.remove(name);
+        self.sum_up();
     }
 
     /// A list is complete: those that were not in it are gone.
     pub fn end_list(&mut self, round: u32) {
         self.known.retain(|_, known| known.round == round);
         self.listed = true;
+        self.sum_up();
     }
 
-    /// The ranges, `None` while nobody knows; and what is wrong. Programs know [`shunt_common::SERVICE_CIDRS`] of each
-    /// family: what goes beyond is left out and said.
+    /// The ranges, `None` while nobody knows.
     #[must_use]
-    pub fn wanted(&self) -> (Option<BTreeSet<IpNet>>, Vec<Problem>) {
-        let mut problems: Vec<Problem> = self.known.values().flat_map(|k| k.problems.clone()).collect();
-        let mut nets = BTreeSet::new();
+    pub fn wanted(&self) -> Option<&BTreeSet<IpNet>> {
+        self.listed.then_some(&self.nets)
+    }
+
+    /// What is wrong with them.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Programs know [`shunt_common::SERVICE_CIDRS`] of each family: what goes beyond is left out and said.
+    fn sum_up(&mut self) {
+        self.nets.clear();
+        self.problems = self.known.values().flat_map(|k| k.problems.clone()).collect();
         for (name, known) in &self.known {
             for net in &known.nets {
                 let family = Family::of(net.addr());
-                let others = nets.iter().filter(|n: &&IpNet| Family::of(n.addr()) == family).count();
-                if others < shunt_common::SERVICE_CIDRS || nets.contains(net) {
-                    nets.insert(*net);
+                let others = self.nets.iter().filter(|n| Family::of(n.addr()) == family).count();
+                if others < shunt_common::SERVICE_CIDRS || self.nets.contains(net) {
+                    self.nets.insert(*net);
                     continue;
                 }
                 let what = format!("spec.cidrs: {net} is one more than the programs know");
                 let todo = "unused addresses in it are not dropped; merge ranges";
-                problems.push(Problem::new(Kind::ServiceCidr, name, what, todo));
+                self.problems.push(Problem::new(Kind::ServiceCidr, name, what, todo));
             }
         }
-        (self.listed.then_some(nets), problems)
     }
 }

@@ -77,7 +77,7 @@ impl Agent {
             }
             Event::Problems { about, problems } => self.source_problems(about, problems),
             Event::Connection(kind, state) => self.connection(kind, state),
-            Event::Forbidden(kind, error) => self.connection(kind, Err(error)),
+            Event::Forbidden(kind, error) => self.forbidden(kind, error),
         }
         self.progress.queued.get_or_insert_with(Instant::now);
         self.programming.queued();
@@ -116,9 +116,29 @@ impl Agent {
         }
     }
 
+    /// What serves most is not held up by what serves few: services go without ServiceCIDRs and host ports.
+    fn forbidden(&mut self, kind: Kind, error: String) {
+        let lost = match kind {
+            Kind::Pod => "host ports are not served",
+            Kind::ServiceCidr => "unused service addresses are not dropped",
+            _ => return self.connection(kind, Err(error)),
+        };
+        if kind == Kind::Pod {
+            self.model.do_without_pods();
+        }
+        let name = kind.name();
+        let problem = Problem {
+            object: name.into(),
+            what: format!("{lost}, or as before: may not be listed: {error}"),
+            todo: format!("let this agent list and watch {name} objects (a ClusterRole); all else is served"),
+        };
+        self.source_problems(name.into(), vec![problem]);
+    }
+
     fn connection(&mut self, kind: Kind, state: Result<(), String>) {
         match state {
             Ok(()) => {
+                self.source_problems.remove(kind.name());
                 if self.down.remove(&kind).is_some() {
                     tracing::info!(kind = kind.name(), "watching again");
                 }

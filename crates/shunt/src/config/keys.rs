@@ -167,7 +167,7 @@ pub const KEYS: &[Key] = &[
         "loadBalancer.algorithm",
         Kind::OneOf(&["random", "maglev"], &[]),
         "random",
-        "How a backend is picked, where a Service has no annotation that says so.",
+        "How a backend is picked, where a Service has no annotation that says so (shunt.io/lb-algorithm): by chance, or by a table that is the same on every node (maglev), so that a flow goes on with its backend when its packets come to another node. Sockets are always served by chance.",
     ),
     key(
         "maglev.tableSize",
@@ -176,13 +176,13 @@ pub const KEYS: &[Key] = &[
             &[],
         ),
         "16381",
-        "Values in a Maglev table; a hundred times the backends of the largest service or more.",
+        "Values in a Maglev table, the same on every node; a hundred times the backends of the largest service or more. A service takes one byte for each, two from 257 backends on; one that finds no room is served by chance and told.",
     ),
     key(
         "maglev.hashSeed",
         Kind::Seed,
         "JLfvgnHc2kaSUFaI",
-        "Twelve bytes in base64, the same on every node, that Maglev hashes with.",
+        "Twelve bytes in base64, the same on every node and best no other cluster's, that Maglev hashes with. Another seed or size builds every table anew.",
     ),
     key(
         "loadBalancer.acceleration",

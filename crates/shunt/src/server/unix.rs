@@ -25,12 +25,14 @@ pub(super) fn start(run_dir: &Path, shared: Shared) -> Result<(), String> {
             path.display()
         ));
     }
-    // What a killed agent left.
-    if path.exists() {
-        fs::remove_file(&path).map_err(failed)?;
+    // Under its name it is root's alone from the first moment, and in place of what a killed agent left.
+    let new = path.with_extension("new");
+    if new.exists() {
+        fs::remove_file(&new).map_err(failed)?;
     }
-    let listener = UnixListener::bind(&path).map_err(failed)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    let listener = UnixListener::bind(&new).map_err(failed)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    fs::rename(&new, &path).map_err(failed)?;
     let router = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/services", get(services))

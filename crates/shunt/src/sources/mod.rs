@@ -45,7 +45,8 @@ pub enum Event {
     },
     /// Whether the watch of a kind stands: the error of one that does not.
     Connection(Kind, Result<(), String>),
-    /// The API server answers, and does not let us list or watch a kind: what it says. Asked again all the time.
+    /// The API server answers, and does not let us list or watch a kind: what it says. Asked again all the time; a list, or
+    /// a [`Self::Connection`] that stands, ends it.
     Forbidden(Kind, String),
 }
 

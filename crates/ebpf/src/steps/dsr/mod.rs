@@ -98,18 +98,25 @@ pub fn grown<P: Packet, A>(pkt: P, p: &Parsed<A>, growth: u32) -> u32 {
     (if segment == 0 { pkt.len() } else { datagram }) - ETH_LEN + growth
 }
 
+/// Whether a packet of a row is dispatched. A datagram in fragments is not, since those behind the first are as long as their
+/// link carries: it goes to the backend plainly, whose node knows the flow by what went before.
+#[inline(always)]
+fn dispatches<A>(p: &Parsed<A>, row: &Flow<A>) -> bool {
+    row.flags & flow_flag::DSR != 0 && !p.fragment
+}
+
 /// Whether a packet of a row says what its client asked for. A carried one always does: that is what is carried.
 #[inline(always)]
 fn informs<A>(p: &Parsed<A>, row: &Flow<A>) -> bool {
     let told = config::has(feature::DSR_OPT) && (row.flags & flow_flag::INFORM != 0 || opens(p));
-    row.flags & flow_flag::DSR != 0 && (told || config::has(feature::DSR_IPIP))
+    dispatches(p, row) && (told || config::has(feature::DSR_IPIP))
 }
 
 /// Gives a packet that is forwarded its row's tuple, takes a hop, and adds what the backend's node must know. `false` when
 /// the packet must be dropped, since it may be half written.
 #[inline(always)]
 pub fn write<P: Packet, A: Dispatch>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> bool {
-    if config::has(feature::DSR_IPIP) && row.flags & flow_flag::DSR != 0 {
+    if config::has(feature::DSR_IPIP) && dispatches(p, row) {
         return A::wrap(pkt, p, row.dst);
     }
     rewrite(pkt, p, row, 1) && (!informs(p, row) || A::inform(pkt, p))

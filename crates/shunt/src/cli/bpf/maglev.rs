@@ -63,9 +63,12 @@ fn add(
     Ok(())
 }
 
-/// As Cilium has it: IPv4, a colon, IPv6.
+/// As Cilium has it: IPv4, a colon, IPv6. A service whose scopes differ has two of a family, with a blank between.
 fn line(tables: &Tables) -> Vec<String> {
-    let family = |tables: &[Vec<u32>]| tables.iter().map(|t| format!("{t:?}")).collect::<Vec<_>>().join(" ");
+    let family = |tables: &[Vec<u32>]| match tables {
+        [] => "[]".to_owned(),
+        _ => tables.iter().map(|t| format!("{t:?}")).collect::<Vec<_>>().join(" "),
+    };
     let both = format!("{}:{}", family(&tables.ipv4), family(&tables.ipv6));
     vec![tables.service.to_string(), both]
 }

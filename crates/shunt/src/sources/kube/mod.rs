@@ -12,12 +12,10 @@ use super::{Event, Sender};
 use backoff::Soon;
 use futures::{StreamExt, TryStreamExt};
 use kube::api::Api;
-use kube::core::Status;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource};
 use malformed::Malformed;
 use object::{Body, Namespaces, Nodes, Pods, ServiceCidrs, Services, Slices, Watched};
-use shunt_model::Problem;
 use shunt_model::objects::Kind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +54,7 @@ pub async fn watch(client: Client, wanted: &Wanted, events: Sender) {
         follow::<Services>(client.clone(), services, events.clone()),
         follow::<Slices>(client.clone(), slices, events.clone()),
         follow::<Nodes>(client.clone(), nodes, events.clone()),
-        optional::<ServiceCidrs>(client.clone(), cidrs, events.clone()),
+        follow::<ServiceCidrs>(client.clone(), cidrs, events.clone()),
         async {
             if wanted.pods {
                 follow::<Pods>(client.clone(), pods, events.clone()).await;
@@ -70,55 +68,36 @@ pub async fn watch(client: Client, wanted: &Wanted, events: Sender) {
     );
 }
 
-/// How soon an API that does not have a kind, or does not let us list it, is asked again.
-const NOT_OURS: Duration = Duration::from_secs(300);
+/// How soon an API that does not have a kind is asked again.
+const NOT_THERE: Duration = Duration::from_secs(300);
 
-/// A kind that the agent can do without: an API that does not know it (an older one) has none, and one that may not be
-/// listed is a problem that is said once.
-async fn optional<B: Body>(client: Client, config: watcher::Config, events: Sender)
+/// Follows a kind until nobody listens.
+async fn follow<B: Body>(client: Client, config: watcher::Config, events: Sender)
 where
     Watched<B>: Resource<DynamicType = ()>,
 {
-    let about = B::PLURAL.to_owned();
-    loop {
-        let Some(status) = follow::<B>(client.clone(), config.clone(), events.clone()).await else { return };
-        let mut problems = Vec::new();
-        if status.code == 403 {
-            let name = B::KIND.name();
-            problems.push(Problem {
-                object: about.clone(),
-                what: format!("may not be listed: {}", status.message),
-                todo: format!(
-                    "grant list and watch of {name}, as system:node-proxier does; all else is served"
-                ),
-            });
-        }
-        let without = [
-            Event::ListBegins(B::KIND),
-            Event::ListEnds(B::KIND),
-            Event::Problems { about: about.clone(), problems },
-        ];
-        for event in without {
+    while listen::<B>(client.clone(), config.clone(), &events).await == Listened::NoSuchKind {
+        // An older API: there is none, for now.
+        for event in [Event::ListBegins(B::KIND), Event::ListEnds(B::KIND)] {
             if events.send(event).await.is_err() {
                 return;
             }
         }
-        tokio::time::sleep(NOT_OURS).await;
+        tokio::time::sleep(NOT_THERE).await;
     }
 }
 
-/// Whether an API that answers so does not have a kind, or keeps it from us.
-fn refused(error: &watcher::Error) -> Option<Status> {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {
-            Some((**status).clone())
-        }
-        _ => None,
-    }
+/// Why a kind is followed no longer.
+#[derive(PartialEq, Eq)]
+enum Listened {
+    /// Nobody wants to hear.
+    NoMore,
+    /// The API does not know a kind that can be done without.
+    NoSuchKind,
 }
 
-/// Follows a kind until nobody listens (`None`), or the API refuses to list a kind that can be done without.
-async fn follow<B: Body>(client: Client, config: watcher::Config, events: Sender) -> Option<Status>
+/// Lists and watches a kind, again and again.
+async fn listen<B: Body>(client: Client, config: watcher::Config, events: &Sender) -> Listened
 where
     Watched<B>: Resource<DynamicType = ()>,
 {
@@ -138,12 +117,12 @@ where
             }
             next = stream.try_next() => match next {
                 Ok(Some(event)) => said = translate(event, &mut malformed),
-                Ok(None) => return None,
+                Ok(None) => return Listened::NoMore,
                 // The API answers, it only forgets: a list follows.
                 Err(watcher::Error::WatchError(status)) if status.code == 410 => {
                     tracing::debug!(kind = B::KIND.name(), "the watch is too old; listing again");
                 }
-                Err(error) if B::OPTIONAL && refused(&error).is_some() => return refused(&error),
+                Err(error) if B::OPTIONAL && is_unknown(&error) => return Listened::NoSuchKind,
                 Err(error) => {
                     down = true;
                     said.push(broken(B::KIND, &error));
@@ -152,7 +131,7 @@ where
         }
         for event in said {
             if events.send(event).await.is_err() {
-                return None;
+                return Listened::NoMore;
             }
         }
     }
@@ -190,6 +169,11 @@ fn applied<B: Body>(object: Watched<B>, malformed: &mut Malformed) -> Vec<Event>
         // The end of a list takes what was not in it for gone.
         Err(what) => vec![Event::Seen(B::KIND, namespace, name), malformed.is(about, &what)],
     }
+}
+
+/// Whether the API does not have the kind.
+fn is_unknown(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404)
 }
 
 /// What an error means: the API is away, or does not let us.
