@@ -188,10 +188,7 @@ pub const FEATURES: &[Feature] = &[
     Feature {
         title: "devices without Ethernet",
         cases: &["l3::"],
-        without: &[
-            (&["xdp"], "such devices have no driver that runs XDP"),
-            (&["pod_ingress", "pod_egress"], "pod interfaces have Ethernet"),
-        ],
+        without: &[(&["pod_ingress", "pod_egress"], "pod interfaces have Ethernet")],
     },
     Feature { title: "VLAN tags", cases: &["vlan::"], without: &[] },
     Feature {

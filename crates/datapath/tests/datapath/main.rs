@@ -15,3 +15,4 @@ mod sockets;
 mod storing;
 mod support;
 mod tables;
+mod vlan;

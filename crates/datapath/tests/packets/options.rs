@@ -19,7 +19,9 @@ const MOBILITY: u8 = 135;
 
 /// What stands between the fixed IP header and the transport's: options for IPv4; for IPv6 headers, each with its number and
 /// its bytes behind the next header's.
-type Row = (&'static str, &'static [u8], &'static [(u8, &'static [u8])]);
+type Row = (&'static str, &'static [u8], Chain);
+/// IPv6 extension headers.
+type Chain = &'static [(u8, &'static [u8])];
 
 const PADDING: &[u8] = &[0, 1, 4, 0, 0, 0, 0];
 /// Of type 0 and type 2 (RFC 8200 4.4, RFC 6275 6.4) with an address, nothing left to do.
@@ -43,7 +45,7 @@ const KEPT: &[Row] = &[
 ];
 
 /// What passes as it came: protocols without ports, more headers than are looked through, and addresses of one leg of a way.
-const LEFT: &[(&str, u8, &[(u8, &[u8])])] = &[
+const LEFT: &[(&str, u8, Chain)] = &[
     (
         "authentication header",
         AH,
