@@ -61,7 +61,7 @@ fn of<'a>(rows: &'a [Value], check: &str) -> Vec<(&'a str, String)> {
 }
 
 fn good_networks_pass(lab: &Lab) {
-    for dispatch in ["opt", "ipip"] {
+    for dispatch in ["opt", "ipip", "geneve"] {
         let (code, rows) = dsr(lab, dispatch, &["--set", "loadBalancer.acceleration=native"]);
         assert_eq!(code, Some(0), "{rows:?}");
         assert!(rows.iter().all(|row| row["verdict"] == "PASS"), "{rows:?}");
@@ -98,6 +98,8 @@ fn only_what_is_lost_fails(lab: &Lab) {
         ("ipip", "ip hdrlength > 5 drop; ip6 nexthdr 60 drop;", ["PASS", "PASS"]),
         ("ipip", "ip protocol 4 drop; ip6 nexthdr 41 drop;", ["FAIL", "FAIL"]),
         ("opt", "ip protocol 4 drop; ip6 nexthdr 41 drop;", ["PASS", "PASS"]),
+        ("geneve", "ip protocol 4 drop; ip6 nexthdr 60 drop;", ["PASS", "PASS"]),
+        ("geneve", "udp dport 6081 drop;", ["FAIL", "FAIL"]),
     ];
     for (dispatch, rules, expected) in cases {
         filter(lab, rules);

@@ -18,8 +18,8 @@ fn datagrams_in_fragments_reach_node_ports_and_come_back() {
     restart_with(&mut lab, &[]);
     apply_examples(&lab).unwrap();
     come_back(&lab, "snat");
-    for dispatch in ["loadBalancer.dsrDispatch=opt", "loadBalancer.dsrDispatch=ipip"] {
-        restart_with(&mut lab, &["loadBalancer.mode=dsr", dispatch]);
+    for dispatch in ["opt", "ipip", "geneve"] {
+        restart_with(&mut lab, &["loadBalancer.mode=dsr", &format!("loadBalancer.dsrDispatch={dispatch}")]);
         come_back(&lab, dispatch);
     }
 }

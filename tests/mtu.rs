@@ -38,8 +38,8 @@ fn a_router_that_says_too_big_is_heard_by_the_client() {
         sh::output("ip", &["-n", netns, "link", "set", device, "mtu", "1300"]).unwrap();
     }
     path_mtu_is_found(&lab, "snat");
-    for dispatch in ["loadBalancer.dsrDispatch=opt", "loadBalancer.dsrDispatch=ipip"] {
-        restart_with(&mut lab, &["loadBalancer.mode=dsr", dispatch]);
+    for dispatch in ["opt", "ipip", "geneve"] {
+        restart_with(&mut lab, &["loadBalancer.mode=dsr", &format!("loadBalancer.dsrDispatch={dispatch}")]);
         lab.settle().unwrap();
         path_mtu_is_found(&lab, dispatch);
     }

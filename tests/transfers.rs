@@ -29,10 +29,11 @@ struct Mode {
     each: bool,
 }
 
-const MODES: [Mode; 3] = [
+const MODES: [Mode; 4] = [
     Mode { mode: "snat", dispatch: "opt", carried: from_the_node, each: true },
     Mode { mode: "dsr", dispatch: "opt", carried: with_an_option, each: false },
     Mode { mode: "dsr", dispatch: "ipip", carried: in_another, each: true },
+    Mode { mode: "dsr", dispatch: "geneve", carried: in_a_tunnel, each: false },
 ];
 
 fn from_the_node(_: bool, asked: IpAddr, _: IpAddr, pod: IpAddr) -> String {
@@ -48,6 +49,10 @@ fn with_an_option(v6: bool, _: IpAddr, client: IpAddr, pod: IpAddr) -> String {
 fn in_another(v6: bool, asked: IpAddr, _: IpAddr, pod: IpAddr) -> String {
     let protocol = if v6 { "ip6 proto 41" } else { "ip proto 4" };
     format!("src host {asked} and dst host {pod} and {protocol}")
+}
+
+fn in_a_tunnel(_: bool, asked: IpAddr, _: IpAddr, pod: IpAddr) -> String {
+    format!("src host {asked} and dst host {pod} and udp dst port 6081")
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub(super) fn rows(dispatch: &str, families: [bool; 2], peers: &[Peer]) -> Vec<R
     let carrier = match dispatch {
         "opt" => Carrier::Opt,
         "ipip" => Carrier::Ipip,
+        "geneve" => Carrier::Geneve,
         other => {
             let todo = "watch `shunt status` and the counters of drops once it runs";
             return vec![Row::warn(
@@ -84,16 +85,17 @@ fn failed(peer: &str, target: IpAddr, error: &io::Error) -> Row {
 /// What an answer, or none, says of the way to a peer that answers plain pings.
 fn judge(carrier: Carrier, peer: &str, target: IpAddr, carried: Option<Answer>) -> Row {
     let (what, todo) = words(carrier, target);
+    let is_tunnel = matches!(carrier, Carrier::Ipip | Carrier::Geneve);
     match carried {
         Some(Answer::Echo) => Row::pass("network", peer, format!("the way to {target} carries {what}")),
         // A tunnel's end that nobody has: IPv4 says protocol or port unreachable, IPv6 an unknown next header or the latter.
         Some(Answer::Error { from, kind: 3, code: 2 | 3 })
-            if carrier == Carrier::Ipip && from == target && target.is_ipv4() =>
+            if is_tunnel && from == target && target.is_ipv4() =>
         {
             Row::pass("network", peer, format!("the way to {target} carries {what}"))
         }
         Some(Answer::Error { from, kind: 4, code: 1 } | Answer::Error { from, kind: 1, code: 4 })
-            if carrier == Carrier::Ipip && from == target && target.is_ipv6() =>
+            if is_tunnel && from == target && target.is_ipv6() =>
         {
             Row::pass("network", peer, format!("the way to {target} carries {what}"))
         }
@@ -129,6 +131,10 @@ fn words(carrier: Carrier, target: IpAddr) -> (&'static str, &'static str) {
             "packets of IP protocol 41",
             "let them pass, or set loadBalancer.dsrDispatch to opt or loadBalancer.mode to snat",
         ),
+        (Carrier::Geneve, _) => (
+            "datagrams to UDP port 6081",
+            "let them pass, or set loadBalancer.dsrDispatch to opt or loadBalancer.mode to snat",
+        ),
         (Carrier::Plain, _) => ("pings", "let ICMP echo pass between nodes"),
     }
 }
@@ -156,6 +162,8 @@ mod tests {
             (Carrier::Opt, V6, "IPv6 destination option"),
             (Carrier::Ipip, V4, "protocol 4"),
             (Carrier::Ipip, V6, "protocol 41"),
+            (Carrier::Geneve, V4, "port 6081"),
+            (Carrier::Geneve, V6, "port 6081"),
         ] {
             assert_eq!(verdict(carrier, target, Some(Answer::Echo)), Verdict::Pass);
             let row = judge(carrier, "node2", target.parse().unwrap(), None);
@@ -168,12 +176,14 @@ mod tests {
     #[test]
     fn what_a_kernel_says_of_a_tunnel_that_it_has_not_is_proof_and_what_a_filter_says_is_not() {
         for (target, kind, code) in [(V4, 3, 2), (V4, 3, 3), (V6, 4, 1), (V6, 1, 4)] {
-            assert_eq!(verdict(Carrier::Ipip, target, error(target, kind, code)), Verdict::Pass);
+            for carrier in [Carrier::Ipip, Carrier::Geneve] {
+                assert_eq!(verdict(carrier, target, error(target, kind, code)), Verdict::Pass);
+            }
             assert_eq!(verdict(Carrier::Opt, target, error(target, kind, code)), Verdict::Fail);
         }
         assert_eq!(verdict(Carrier::Ipip, V4, error("192.0.2.254", 3, 2)), Verdict::Fail, "a router says it");
         for (target, kind, code) in [(V4, 3, 13), (V4, 12, 0), (V6, 1, 1), (V6, 3, 2)] {
-            for carrier in [Carrier::Opt, Carrier::Ipip] {
+            for carrier in [Carrier::Opt, Carrier::Ipip, Carrier::Geneve] {
                 assert_eq!(verdict(carrier, target, error(target, kind, code)), Verdict::Fail);
             }
         }

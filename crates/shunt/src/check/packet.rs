@@ -11,6 +11,8 @@ pub(super) enum Carrier {
     Opt,
     /// Inside of another packet, as `ipip` sends them.
     Ipip,
+    /// Inside of UDP, as `geneve` sends them.
+    Geneve,
 }
 
 /// What came back.
@@ -31,6 +33,7 @@ pub(super) enum Answer {
 
 const ICMP4: u8 = 1;
 const IPIP: u8 = 4;
+const UDP: u8 = 17;
 const IPV6: u8 = 41;
 const ICMP6: u8 = 58;
 const DESTINATION_OPTIONS: u8 = 60;
@@ -41,6 +44,12 @@ const HOPS: u8 = 64;
 const OPTION4: [u8; 8] = [0x9a, 8, 0, 0, 0, 0, 0, 0];
 /// The same for IPv6: an extension header of 24 bytes (length 2: units of 8 beyond the first) that the option fills.
 const OPTION6: [u8; 23] = [2, 0x1b, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Geneve's port, and its header up to the option's address (`steps/dsr/geneve.rs`): flags, the option's class and type. The
+/// lengths and the EtherType are the family's.
+const GENEVE_PORT: u16 = 6081;
+const GENEVE_FLAGS: u8 = 0x40;
+const GENEVE_OPTION: [u8; 3] = [0x01, 0x4b, 0x81];
 
 /// A probe, from its IP header on; `token` is in every header, so that an error that quotes little is known too.
 pub(super) fn probe(carrier: Carrier, src: IpAddr, dst: IpAddr, token: u16) -> Vec<u8> {
@@ -55,6 +64,10 @@ pub(super) fn probe(carrier: Carrier, src: IpAddr, dst: IpAddr, token: u16) -> V
                 Carrier::Plain => packet(&[]),
                 Carrier::Opt => packet(&OPTION4),
                 Carrier::Ipip => header4(src, dst, IPIP, token, &[], &packet(&[])),
+                // Without a sum, as the programs send it.
+                Carrier::Geneve => {
+                    header4(src, dst, UDP, token, &[], &udp(&geneve(0x0800, 4, &packet(&[])), |_| 0))
+                }
             }
         }
         (IpAddr::V6(src), IpAddr::V6(dst)) => {
@@ -70,11 +83,42 @@ pub(super) fn probe(carrier: Carrier, src: IpAddr, dst: IpAddr, token: u16) -> V
                     header6(src, dst, DESTINATION_OPTIONS, token, &body)
                 }
                 Carrier::Ipip => header6(src, dst, IPV6, token, &header6(src, dst, ICMP6, token, &echo)),
+                // With a sum: a kernel that has no such tunnel says nothing to a datagram without one (RFC 6936).
+                Carrier::Geneve => {
+                    let body = geneve(0x86dd, 16, &header6(src, dst, ICMP6, token, &echo));
+                    let sum = |datagram: &[u8]| {
+                        let pseudo = [0, 0, (datagram.len() >> 8) as u8, datagram.len() as u8, 0, 0, 0, UDP];
+                        checksum(&[&src.octets(), &dst.octets(), &pseudo, datagram])
+                    };
+                    header6(src, dst, UDP, token, &udp(&body, sum))
+                }
             }
         }
         // Routes have one family at both ends.
         _ => Vec::new(),
     }
+}
+
+/// A Geneve header whose option has an address of this length and a port, all zero, before what it carries.
+fn geneve(ethertype: u16, address: usize, inner: &[u8]) -> Vec<u8> {
+    let option = (address + 4) / 4;
+    let mut packet = vec![option as u8 + 1, GENEVE_FLAGS];
+    packet.extend(ethertype.to_be_bytes());
+    packet.extend([0; 4]);
+    packet.extend(GENEVE_OPTION);
+    packet.push(option as u8);
+    packet.resize(packet.len() + option * 4, 0);
+    packet.extend(inner);
+    packet
+}
+
+/// A datagram to Geneve's port.
+fn udp(body: &[u8], sum: impl Fn(&[u8]) -> u16) -> Vec<u8> {
+    let mut datagram = [GENEVE_PORT, GENEVE_PORT, 8 + body.len() as u16, 0].map(u16::to_be_bytes).concat();
+    datagram.extend(body);
+    let sum = sum(&datagram).to_be_bytes();
+    datagram[6..8].copy_from_slice(&sum);
+    datagram
 }
 
 fn header4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, id: u16, options: &[u8], body: &[u8]) -> Vec<u8> {
@@ -147,7 +191,7 @@ mod tests {
     #[test]
     fn packets_have_the_lengths_and_sums_that_their_headers_say() {
         for (carrier, length, words) in
-            [(Carrier::Plain, 28, 5), (Carrier::Opt, 36, 7), (Carrier::Ipip, 48, 5)]
+            [(Carrier::Plain, 28, 5), (Carrier::Opt, 36, 7), (Carrier::Ipip, 48, 5), (Carrier::Geneve, 76, 5)]
         {
             let packet = made(carrier, V4);
             assert_eq!((packet.len(), u16::from_be_bytes([packet[2], packet[3]])), (length, length as u16));
@@ -155,9 +199,12 @@ mod tests {
             assert_eq!(checksum(&[&packet[..usize::from(words) * 4]]), 0);
             assert_eq!(checksum(&[&packet[length - 8..]]), 0);
         }
-        for (carrier, length, next) in
-            [(Carrier::Plain, 48, 58), (Carrier::Opt, 72, 60), (Carrier::Ipip, 88, 41)]
-        {
+        for (carrier, length, next) in [
+            (Carrier::Plain, 48, 58),
+            (Carrier::Opt, 72, 60),
+            (Carrier::Ipip, 88, 41),
+            (Carrier::Geneve, 128, 17),
+        ] {
             let packet = made(carrier, V6);
             assert_eq!((packet.len(), packet[6]), (length, next));
             assert_eq!(usize::from(u16::from_be_bytes([packet[4], packet[5]])), length - 40);
@@ -170,6 +217,18 @@ mod tests {
     fn options_are_those_of_the_programs() {
         assert_eq!(made(Carrier::Opt, V4)[20..22], [0x9a, 8]);
         assert_eq!(made(Carrier::Opt, V6)[40..44], [58, 2, 0x1b, 20]);
+        let port = [0x17, 0xc1];
+        let (v4, v6) = (made(Carrier::Geneve, V4), made(Carrier::Geneve, V6));
+        assert_eq!(
+            (&v4[22..24], &v4[26..40]),
+            (&port[..], &[0, 0, 3, 0x40, 8, 0, 0, 0, 0, 0, 1, 0x4b, 0x81, 2][..])
+        );
+        assert_eq!(
+            (&v6[42..44], &v6[48..60]),
+            (&port[..], &[6, 0x40, 0x86, 0xdd, 0, 0, 0, 0, 1, 0x4b, 0x81, 5][..])
+        );
+        let pseudo = [0, 0, 0, 88, 0, 0, 0, UDP];
+        assert_eq!(checksum(&[&v6[8..40], &pseudo, &v6[40..]]), 0);
     }
 
     #[test]
