@@ -37,11 +37,23 @@ fn a_router_that_says_too_big_is_heard_by_the_client() {
         let netns = lab.nodes[1].host.netns.name();
         sh::output("ip", &["-n", netns, "link", "set", device, "mtu", "1300"]).unwrap();
     }
+    lab.nodes[1].pods.iter().for_each(|pod| sends_less_than_it_takes(pod.place.netns.name()));
     path_mtu_is_found(&lab, "snat");
     for dispatch in ["opt", "ipip", "geneve"] {
         restart_with(&mut lab, &["loadBalancer.mode=dsr", &format!("loadBalancer.dsrDispatch={dispatch}")]);
         lab.settle().unwrap();
         path_mtu_is_found(&lab, dispatch);
+    }
+}
+
+/// A pod's own packets fit the link, where a device drops longer ones in silence; it still asks for long ones.
+fn sends_less_than_it_takes(netns: &str) {
+    for (family, advmss) in [("-4", "1460"), ("-6", "1440")] {
+        let ip = ["-n", netns, family, "route"];
+        let route = sh::output("ip", &[&ip[..], &["show", "default"]].concat()).unwrap();
+        let route: Vec<&str> = route.split_whitespace().collect();
+        sh::output("ip", &[&ip[..], &["replace"], &route, &["mtu", "1300", "advmss", advmss]].concat())
+            .unwrap();
     }
 }
 
