@@ -121,7 +121,7 @@ pub const KEYS: &[Key] = &[
         "devices",
         Kind::List,
         "",
-        "The devices, `eth+` and `!eth3` allowed; found by themselves when empty.",
+        "The devices, `eth+` and `!eth3` allowed; found by themselves when empty. What is excluded is no pod interface either.",
     ),
     key("nodePort.enabled", Kind::Bool, "true", "Serve NodePorts."),
     key("nodePort.range", Kind::PortRange, "30000-32767", "The ports that NodePorts may have."),

@@ -3,7 +3,7 @@
 use super::{Address, Link, LinkKind, LinkLayer, NetState, Patterns};
 use serde::{Deserialize, Serialize};
 use shunt_common::{Device, device_flag};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A device.
@@ -60,6 +60,8 @@ const IPVS: &str = "kube-ipvs0";
 #[must_use]
 pub fn classify(state: &NetState, patterns: &Patterns, node: &[IpAddr]) -> Classified {
     let mut found = Classified::default();
+    // An uplink whose address is on a VLAN or macvlan of it.
+    let carriers: BTreeSet<u32> = state.links.values().filter_map(|l| l.over).collect();
     for (index, link) in &state.links {
         let addresses = state.addresses.get(index).map_or(&[][..], Vec::as_slice);
         let globals = addresses.iter().filter(|a| a.global && link.name != IPVS);
@@ -74,7 +76,7 @@ pub fn classify(state: &NetState, patterns: &Patterns, node: &[IpAddr]) -> Class
                 // A private network beside the cluster's is nobody's loss.
                 found.unsupported.push(link.name.clone());
             }
-        } else if view.is_pod(state) {
+        } else if view.is_pod(state) && !carriers.contains(index) && !patterns.excludes(&link.name) {
             found.pods.insert(*index, link.name.clone());
         }
     }
@@ -178,6 +180,7 @@ mod tests {
                 kind: *kind,
                 layer: LinkLayer::Ethernet,
                 controller: *controller,
+                over: None,
                 mtu: 1500,
             };
             state.links.insert(*index, link);
@@ -224,6 +227,20 @@ mod tests {
         assert_eq!(names(&found), (vec!["eth0", "eth1"], vec!["lxc1", "lxc2"]));
         let primary: Vec<String> = found.primary.iter().map(ToString::to_string).collect();
         assert_eq!(primary, ["192.0.2.1", "2001:db8::1"]);
+    }
+
+    #[test]
+    fn an_uplink_that_carries_others_and_one_that_is_excluded_lead_to_no_pod() {
+        let rows = [
+            (2, "eth0", LinkKind::Veth(true), None, &[][..]),
+            (3, "mac0", LinkKind::Plain, None, &["192.0.2.1/24"][..]),
+            (4, "ext0", LinkKind::Veth(true), None, &[][..]),
+            (5, "lxc1", LinkKind::Veth(true), None, &[][..]),
+        ];
+        let mut state = state(&rows, &[(0, 3)]);
+        state.links.get_mut(&3).unwrap().over = Some(2);
+        let found = classify(&state, &Patterns::new(&["!ext+".into()]), &[]);
+        assert_eq!(names(&found), (vec!["mac0"], vec!["lxc1"]));
     }
 
     #[test]

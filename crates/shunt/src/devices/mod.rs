@@ -52,6 +52,8 @@ pub struct Link {
     pub layer: LinkLayer,
     /// The bridge or bond that it is part of.
     pub controller: Option<u32>,
+    /// The interface that it sits on, as a VLAN or macvlan does.
+    pub over: Option<u32>,
     /// The longest IP packet that it sends, in bytes.
     pub mtu: u32,
 }

@@ -126,6 +126,7 @@ fn link(message: &LinkMessage) -> Link {
         kind: LinkKind::Plain,
         layer: LinkLayer::Other,
         controller: None,
+        over: None,
         mtu: 0,
     };
     let (mut info, mut away) = (None, false);
@@ -133,6 +134,7 @@ fn link(message: &LinkMessage) -> Link {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Controller(index) => link.controller = Some(*index),
+            LinkAttribute::Link(index) => link.over = Some(*index),
             LinkAttribute::LinkNetNsId(_) => away = true,
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::LinkInfo(all) => {
@@ -155,6 +157,8 @@ fn link(message: &LinkMessage) -> Link {
         // A default tunnel device (`tunl0`, `sit0`) of the kernel's own making has a kind too.
         _ => LinkKind::Plain,
     };
+    // An index of another namespace, or the other end, is none of ours.
+    link.over = link.over.filter(|_| !away && !matches!(link.kind, LinkKind::Veth(_)));
     link
 }
 

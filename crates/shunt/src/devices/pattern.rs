@@ -16,15 +16,20 @@ impl Patterns {
         Self { with, without: without.iter().map(|i| i[1..].to_owned()).collect() }
     }
 
+    /// Whether a link is excluded by name: it is neither a device nor a pod interface.
+    #[must_use]
+    pub fn excludes(&self, name: &str) -> bool {
+        self.without.iter().any(|p| matches(p, name))
+    }
+
     /// Whether a link is listed; `None` when the list leaves it to detection.
     #[must_use]
     pub fn says(&self, name: &str) -> Option<bool> {
-        let any = |patterns: &[String]| patterns.iter().any(|p| matches(p, name));
-        if any(&self.without) {
+        if self.excludes(name) {
             return Some(false);
         }
         // With exclusions alone the rest is found as ever.
-        (!self.with.is_empty()).then(|| any(&self.with))
+        (!self.with.is_empty()).then(|| self.with.iter().any(|p| matches(p, name)))
     }
 
     /// Names without wildcard, which are missed when there is no such link.
@@ -53,6 +58,7 @@ mod tests {
         assert_eq!(patterns(&["eth+"]).says("ens3"), Some(false));
         assert_eq!(patterns(&["eth+", "!eth3"]).says("eth3"), Some(false));
         assert_eq!(patterns(&["!eth3"]).says("eth0"), None);
+        assert!(patterns(&["eth+", "!eth3"]).excludes("eth3") && !patterns(&["eth+"]).excludes("ens3"));
         assert_eq!(patterns(&["ens3", "eth+"]).exact().collect::<Vec<_>>(), ["ens3"]);
     }
 }
