@@ -5,17 +5,24 @@ use super::plan;
 use crate::topology::{Style, Topology};
 use anyhow::Result;
 
-/// Sysctls of a namespace that forwards. Reverse path filtering is loose, as systemd sets it on Debian and Ubuntu.
-pub const FORWARDS: [(&str, &str); 4] = [
+/// Sysctls of a namespace that forwards. Reverse path filtering is loose, as systemd sets it on Debian and Ubuntu. Kernels send
+/// a peer one ICMP error a second, which would make silence of every other refusal in a row of them.
+pub const FORWARDS: [(&str, &str); 6] = [
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv4/conf/default/rp_filter", "2"),
+    ("net/ipv4/icmp_ratelimit", "0"),
     ("net/ipv6/conf/all/forwarding", "1"),
     ("net/ipv6/conf/default/accept_dad", "0"),
+    ("net/ipv6/icmp/ratelimit", "0"),
 ];
 
 /// Sysctls of a namespace that does not.
-pub const ENDS: [(&str, &str); 2] =
-    [("net/ipv4/conf/default/rp_filter", "2"), ("net/ipv6/conf/default/accept_dad", "0")];
+pub const ENDS: [(&str, &str); 4] = [
+    ("net/ipv4/conf/default/rp_filter", "2"),
+    ("net/ipv4/icmp_ratelimit", "0"),
+    ("net/ipv6/conf/default/accept_dad", "0"),
+    ("net/ipv6/icmp/ratelimit", "0"),
+];
 
 /// The router, with a bridge for each device of the nodes, and the client.
 pub struct Underlay {
