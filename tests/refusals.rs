@@ -3,10 +3,11 @@
 
 use shunt_lab::agent::binary;
 use shunt_lab::cluster::Lab;
+use shunt_lab::patience;
 use shunt_lab::topology::{Style, Topology};
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[test]
 fn a_refusal_to_start_is_one_clear_message() {
@@ -16,6 +17,25 @@ fn a_refusal_to_start_is_one_clear_message() {
     a_node_that_lacks_something(&node);
     without_privileges(&node);
     what_is_not_reached_or_not_free(&node);
+}
+
+/// What makes a system one without certificate authorities, as a container with nothing but our binary is, given an empty
+/// folder.
+fn no_authorities(folder: &Path) -> [(String, String); 2] {
+    [("SSL_CERT_FILE", Path::new("/dev/null")), ("SSL_CERT_DIR", folder)]
+        .map(|(name, path)| (name.into(), path.display().to_string()))
+}
+
+#[test]
+fn an_api_server_without_tls_needs_no_certificate_authorities() {
+    let topology = Topology { nodes: 1, pods: 1, ..Topology::new("bare", Style::Bridge) };
+    let mut lab = Lab::without_agents(topology).unwrap();
+    let folder = lab.dir().join("nothing");
+    fs::create_dir_all(&folder).unwrap();
+    let agent = &mut lab.nodes[0].agent;
+    agent.env = no_authorities(&folder).to_vec();
+    agent.start().unwrap();
+    agent.wait_ready(patience::seconds(30)).unwrap();
 }
 
 /// A node with an agent, on which others are started that must refuse.
@@ -46,7 +66,9 @@ impl<'a> Node<'a> {
         let run = self.dir.join("run").display().to_string();
         let (bpf, cgroup) =
             (self.bpf().display().to_string(), self.lab.nodes[0].agent.cgroup_root.display().to_string());
-        let mut line: Vec<OsString> = wrapper.iter().map(OsString::from).collect();
+        // One that comes up instead does not end.
+        let limit = ["timeout", "--signal=KILL", "20"];
+        let mut line: Vec<OsString> = limit.iter().chain(wrapper).map(OsString::from).collect();
         line.extend([binary().unwrap().into(), "agent".into()]);
         let base =
             [("--node-name", "x"), ("--run-dir", &run), ("--bpf-root", &bpf), ("--cgroup-root", &cgroup)];
@@ -119,6 +141,14 @@ fn without_privileges(node: &Node<'_>) {
 fn what_is_not_reached_or_not_free(node: &Node<'_>) {
     let missing = node.dir.join("kubeconfig").display().to_string();
     node.refuses(1, &["--kubeconfig", &missing], &["kubeconfig ", &missing]);
+    let public = node.lab.dir().join("public").display().to_string();
+    let cluster = "clusters: [{name: a, cluster: {server: \"https://127.0.0.1:1\"}}]";
+    let context =
+        "contexts: [{name: a, context: {cluster: a, user: a}}]\nusers: [{name: a, user: {token: x}}]";
+    fs::write(&public, format!("current-context: a\n{cluster}\n{context}\n")).unwrap();
+    let words = ["127.0.0.1:1", "certificate-authority in the kubeconfig", "ca-certificates"];
+    let bare = no_authorities(&node.dir).map(|(name, value)| format!("{name}={value}"));
+    node.refuses_under(&["env", &bare[0], &bare[1]], 1, &["--kubeconfig", &public], &words);
     let taken = node.lab.nodes[0].agent.run_dir.display().to_string();
     node.refuses(1, &["--run-dir", &taken], &["another agent answers on ", &taken, "stop it first"]);
 }

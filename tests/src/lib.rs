@@ -5,6 +5,7 @@ pub mod wire;
 use serde_json::Value;
 use shunt_lab::agent::Agent;
 use shunt_lab::cluster::{Lab, background, http, udp};
+use shunt_lab::patience;
 use shunt_lab::pattern::pattern;
 use shunt_lab::place::{Place, Process};
 use shunt_lab::probe::Answer;
@@ -22,7 +23,7 @@ pub fn json(agent: &Agent, command: &str) -> Value {
 
 /// Waits until a condition holds; panics with what it last said when it does not.
 pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + patience::seconds(10);
     loop {
         match check() {
             Ok(value) => return value,
@@ -117,7 +118,7 @@ pub fn restart_with(lab: &mut Lab, settings: &[&str]) {
         node.agent.extra = settings.iter().flat_map(|s| ["--set".into(), (*s).to_owned()]).collect();
         node.agent.start().expect("an agent starts");
     }
-    lab.nodes.iter().for_each(|n| n.agent.wait_ready(Duration::from_secs(30)).expect("an agent is ready"));
+    lab.nodes.iter().for_each(|n| n.agent.wait_ready(patience::seconds(30)).expect("an agent is ready"));
 }
 
 /// A client that keeps one UDP socket, has had its first answer, and goes on asking.

@@ -39,6 +39,8 @@ pub struct Agent {
     pub cgroup_root: PathBuf,
     /// More arguments for the agent, such as `--set key=value`.
     pub extra: Vec<String>,
+    /// Variables in its environment, beside those of who starts it.
+    pub env: Vec<(String, String)>,
     kubeconfig: PathBuf,
     process: Option<Process>,
 }
@@ -61,6 +63,7 @@ impl Agent {
             bpf_root,
             cgroup_root,
             extra: Vec::new(),
+            env: Vec::new(),
             kubeconfig,
             process: None,
         }
@@ -74,6 +77,7 @@ impl Agent {
         command.arg("agent").args(["--node-name", &self.node]).arg("--kubeconfig").arg(&self.kubeconfig);
         command.arg("--bpf-root").arg(&self.bpf_root).arg("--cgroup-root").arg(&self.cgroup_root);
         command.arg("--run-dir").arg(&self.run_dir).args(&self.extra);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdin(std::process::Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("starting the agent of {}", self.node))?;
         self.process = Some(Process::new(child));
@@ -105,6 +109,13 @@ impl Agent {
         self.process.as_ref().map(Process::id)
     }
 
+    /// True once it has come to its end by itself: it waits for us, as a zombie.
+    fn has_ended(&self) -> bool {
+        let Some(id) = self.id() else { return false };
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+    }
+
     /// Runs a `shunt` command for this node.
     pub fn cli(&self, args: &[&str]) -> Result<Output> {
         let mut command: Command = self.place.command(binary()?)?;
@@ -129,7 +140,7 @@ impl Agent {
             if done.status.success() {
                 return Ok(());
             }
-            if Instant::now() > end {
+            if Instant::now() > end || self.has_ended() {
                 let log = fs::read_to_string(self.log()).unwrap_or_default();
                 let tail: Vec<&str> = log.lines().rev().take(15).collect();
                 bail!(

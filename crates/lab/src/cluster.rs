@@ -7,7 +7,7 @@ use crate::net::underlay::Underlay;
 use crate::net::{plan, pods, underlay};
 use crate::place::{Place, Process};
 use crate::topology::{Families, Topology};
-use crate::{bpffs, cgroup, kubelet, objects, state};
+use crate::{bpffs, cgroup, kubelet, objects, patience, state};
 use anyhow::{Context, Result, anyhow, bail};
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -55,7 +55,7 @@ impl Pod {
         drop(server.take());
         *server = Some(start_server(&self.place, name)?);
         let (at, end) =
-            (SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), Instant::now() + Duration::from_secs(10));
+            (SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), Instant::now() + patience::seconds(10));
         while http(&self.place.outside_cgroup(), at, "/hostname")?.body() != Some(name) {
             if Instant::now() > end {
                 bail!("the server of {} does not listen as {name}", self.name);
@@ -104,7 +104,7 @@ impl Lab {
             node.agent.start()?;
         }
         for node in &lab.nodes {
-            node.agent.wait_ready(Duration::from_secs(30))?;
+            node.agent.wait_ready(patience::seconds(30))?;
         }
         Ok(lab)
     }
@@ -179,13 +179,13 @@ impl Lab {
 
     /// Waits until the API's controllers and then every agent have dealt with all changes so far.
     pub fn settle(&self) -> Result<()> {
-        if !self.api().settle(Duration::from_secs(10)) {
+        if !self.api().settle(patience::seconds(10)) {
             bail!("the endpoint-slice controller does not come to rest");
         }
         // An agent waits at most 100 ms for a burst to end before it applies it.
         std::thread::sleep(Duration::from_millis(400));
         for node in self.nodes.iter().filter(|node| node.agent.id().is_some()) {
-            node.agent.wait_ready(Duration::from_secs(10))?;
+            node.agent.wait_ready(patience::seconds(10))?;
         }
         Ok(())
     }

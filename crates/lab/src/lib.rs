@@ -15,6 +15,7 @@ pub mod kubelet;
 pub mod net;
 pub mod netexec;
 pub mod objects;
+pub mod patience;
 pub mod pattern;
 pub mod place;
 pub mod probe;

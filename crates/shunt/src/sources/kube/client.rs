@@ -43,13 +43,29 @@ pub async fn connect(access: &Access, metrics: &RestClient) -> Result<Client, St
             )
         })?,
     };
+    if is_unchecked(&config) && config.root_cert.is_none() {
+        // Not even an empty list is the system's, which a bare container lacks: asking for that would be an error.
+        config.root_cert = Some(Vec::new());
+    }
     config.read_timeout = Some(READ_TIMEOUT);
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     // Not the authority, which may have a password.
     let (host, port) = (config.cluster_url.host().unwrap_or_default(), config.cluster_url.port());
     let host = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-    let client = Client::try_from(config).map_err(|e| format!("API client: {e}"))?;
+    let own = config.root_cert.is_some() || config.root_cert_file.is_some();
+    let client = Client::try_from(config).map_err(|e| match own {
+        true => format!("API client: {e}"),
+        false => format!(
+            "API client: {e}; no certificate authority is named for {host}, and the system's are asked: name one \
+             (certificate-authority in the kubeconfig), or install the system's (ca-certificates)"
+        ),
+    })?;
     Ok(counted(client, host, metrics.clone()))
+}
+
+/// True where no server certificate is checked: there is none, or the owner says so.
+fn is_unchecked(config: &Config) -> bool {
+    config.cluster_url.scheme_str() == Some("http") || config.accept_invalid_certs
 }
 
 /// The same client, with its requests in the metrics.
