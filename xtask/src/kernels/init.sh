@@ -9,9 +9,10 @@ mount -t bpf none /sys/fs/bpf
 mount -t cgroup2 none /sys/fs/cgroup
 mount -t tmpfs none /tmp
 mount -t tmpfs none /run
-for module in veth dummy bridge vxlan sch_ingress cls_bpf; do
+mkdir -p /var && ln -s /run /var/run
+for module in veth dummy bridge vxlan 8021q sch_ingress cls_bpf; do
     modprobe "$module" 2>/dev/null
 done
 ip link set lo up
 echo "@@ kernel $(uname -r)"
-cd /tmp
+cd /tests

@@ -13,7 +13,7 @@ use super::suite::Files;
 use crate::{binaries, sh};
 
 /// Interfaces and queueing that tests make; Debian builds them as modules.
-const MODULES: [&str; 6] = ["veth", "dummy", "bridge", "vxlan", "sch_ingress", "cls_bpf"];
+const MODULES: [&str; 7] = ["veth", "dummy", "bridge", "vxlan", "8021q", "sch_ingress", "cls_bpf"];
 
 /// What tests call and busybox has only in part.
 const TOOLS: [&str; 2] = ["ip", "tc"];
@@ -33,6 +33,16 @@ pub fn pack(kernel: &Files, programs: &[Program]) -> Result<PathBuf> {
     fs::copy(busybox, root.join("bin/busybox"))?;
     for program in programs {
         fs::copy(&program.path, root.join("tests").join(program.name))?;
+        for file in &program.beside {
+            let name = file.file_name().context("a binary has a name")?;
+            fs::copy(file, root.join("tests").join(name))?;
+        }
+    }
+    // What labs apply, found from where the tests run.
+    let examples = root.join("tests/examples");
+    fs::create_dir_all(&examples)?;
+    for file in fs::read_dir(sh::root().join("examples"))?.flatten() {
+        fs::copy(file.path(), examples.join(file.file_name()))?;
     }
     for tool in TOOLS {
         tool_with_libraries(tool, &root)?;

@@ -135,6 +135,8 @@ fn read(output: &str, programs: &[guest::Program]) -> Report {
             _ => {}
         }
     }
+    // A guest has what its tests need: one that could not run has something missing.
+    report.failed.extend(report.tally.not_run.drain(..).map(|why| format!("not run: {why}")));
     for program in programs {
         if !ended.iter().any(|name| *name == program.name) {
             report.failed.push(format!("{} did not come to its end", program.name));
@@ -149,7 +151,8 @@ mod tests {
 
     #[test]
     fn a_program_that_never_ends_is_a_failure() {
-        let programs = [guest::Program { name: "verifier", path: "x".into(), env: "", args: "" }];
+        let programs =
+            [guest::Program { name: "verifier", path: "x".into(), env: "", args: "", beside: Vec::new() }];
         let report = read("verified connect4 dual,opt 12 64\r\nKernel panic\r\n", &programs);
         let load = Load { program: "connect4".into(), configuration: "dual,opt".into() };
         assert_eq!(report.verified, [(load, Cost { walked: 12, stack: 64 })]);

@@ -1,7 +1,7 @@
 //! The emulator: the machine's own, or Debian's unpacked below the cache, and one boot.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -74,8 +74,10 @@ fn command() -> Command {
     qemu
 }
 
-/// Boots, and returns everything that was written to the console until the guest powered off.
+/// Boots, and returns everything that was written to the console until the guest powered off. It is also put into
+/// `console.log` beside the file system, line by line, for who waits.
 pub fn boot(image: &Path, initramfs: &Path) -> Result<String> {
+    let mut log = fs::File::create(initramfs.with_file_name("console.log"))?;
     let mut qemu = command();
     // Software emulation only: stock kernels do not run under every kind of nested virtualisation.
     qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048"]);
@@ -101,6 +103,8 @@ pub fn boot(image: &Path, initramfs: &Path) -> Result<String> {
     loop {
         match receive.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(line) => {
+                // The report goes by what is returned; who waits can do without a line.
+                let _ = writeln!(log, "{line}");
                 output.push_str(&line);
                 output.push('\n');
             }
