@@ -64,6 +64,8 @@ fn a_local_socket_that_later_meets_a_snat_port_still_works() {
                 f.client(),
                 "so does the client"
             );
+            // What is sent on leaves by the same device, and on the wire has the very tuple of the socket.
+            assert_eq!(w.forwarded("tc_egress", &wire, NEXT), wire);
         }
     }
 }

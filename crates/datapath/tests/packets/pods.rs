@@ -76,6 +76,9 @@ fn a_pod_may_talk_to_a_backend_directly_from_a_port_that_a_service_flow_has() {
             assert_ne!(moved.sport, direct.sport, "to the backend the two must differ");
             assert_eq!(w.expect("pod_egress", &moved.reply(answer), NEXT), direct.reply(answer));
             assert_eq!(w.expect("pod_egress", &wire.reply(answer), NEXT), through.reply(answer));
+            // On the wire the flow's packets have the tuple that the direct ones began with.
+            assert_eq!(w.forwarded("tc_egress", &wire, NEXT), wire);
+            assert_eq!(w.forwarded("tc_egress", &moved, NEXT), moved);
         }
     }
 }

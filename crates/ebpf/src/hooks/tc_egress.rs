@@ -34,7 +34,10 @@ fn egress<P: Packet, A: Parse>(pkt: P) -> Outcome {
         // A packet of no flow: a clash with a SNAT flow, or what should not leave.
         return local_socket::move_aside(pkt, p).unwrap_or_else(|| vip::leave(p.key.dst));
     };
-    if !serves(row.get().flags) {
+    // The tuple is also that of the flow's own packets on the wire, for whose sake a socket was moved: those came by an
+    // interface.
+    let foreign = row.has(flow_flag::LOCAL_SOCKET) && pkt.ingress_ifindex() != 0;
+    if foreign || !serves(row.get().flags) {
         return Outcome::Pass;
     }
     match known::enter(p, row) {
@@ -45,11 +48,12 @@ fn egress<P: Packet, A: Parse>(pkt: P) -> Outcome {
     }
 }
 
-/// Whether this hook serves flows with these flags: replies of local backends, and sockets that were moved aside. Rows that
-/// SNAT or a pod interface serves are rewritten there; a DSR flow's replies where the backend is.
+/// Whether this hook serves flows with these flags: replies of local backends, and sockets of the node that were moved out of a
+/// SNAT flow's way. Rows that SNAT or a pod interface serves are rewritten there, and so is who was moved where it came in;
+/// a DSR flow's replies where the backend is.
 #[inline(always)]
 fn serves(flags: u16) -> bool {
     const REPLY_OF: u16 = flow_flag::REPLY | flow_flag::SNAT | flow_flag::POD | flow_flag::DSR;
-    flags & REPLY_OF == flow_flag::REPLY
-        || flags & (flow_flag::LOCAL_SOCKET | flow_flag::REPLY) == flow_flag::LOCAL_SOCKET
+    const MOVED: u16 = flow_flag::LOCAL_SOCKET | flow_flag::SNAT;
+    flags & REPLY_OF == flow_flag::REPLY || flags & (MOVED | flow_flag::REPLY) == MOVED
 }
