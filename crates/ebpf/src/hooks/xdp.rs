@@ -72,7 +72,8 @@ fn go_on<P: Packet, A: Parse + Reject + Dispatch>(pkt: P, p: &Parsed<A>, known: 
         unsafe { (*known.row).egress.ifindex = 0 };
         return Outcome::Pass;
     }
-    if dsr::may_exceed(pkt, p, known.get()) {
+    // tc asks for the route, too, where it is the one that sends.
+    if dsr::may_exceed(pkt, p, known.get()) && pkt.reaches(known.get().egress.ifindex) {
         return forward::by_route(pkt, p, known.row);
     }
     forward::by_cache(pkt, p, known.get())

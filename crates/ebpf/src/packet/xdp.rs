@@ -147,7 +147,8 @@ impl Packet for Xdp {
         self.store(offset, from)
     }
 
-    /// Drivers leave room in front of a packet, 192 bytes or 256 by custom, and do not tell how much.
+    /// Drivers leave room in front of a packet, 192 bytes or 256 by custom, of which the kernel keeps 40, and do not tell how
+    /// much.
     #[inline(always)]
     fn can_grow(self, len: u32) -> bool {
         len == 0 || (self.shift(-(len as i32)) && self.shift(len as i32))
@@ -163,7 +164,7 @@ impl Packet for Xdp {
         self.insert(len, ETH_LEN)
     }
 
-    /// What shrinks is for a backend on this node, and goes up to tc in any case; so does this.
+    /// What shrinks is for a backend on this node, and so is tc's: neither this nor [`Self::uncover`] is ever asked for.
     #[inline(always)]
     fn close(self, _: u32) -> bool {
         false
