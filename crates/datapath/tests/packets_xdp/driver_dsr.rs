@@ -79,6 +79,19 @@ fn passes(w: &World, packet: &Packet) {
     assert!(outcome.metadata.is_empty());
 }
 
+/// What `run` makes of a packet of a flow whose route is cached. One packet a second goes up instead; then tc caches it again,
+/// by `known`, a packet of the flow that is not too long.
+fn in_driver(w: &World, known: &Packet, run: impl Fn() -> Outcome) -> Outcome {
+    for _ in 0..20 {
+        let outcome = run();
+        if outcome.verdict != XDP_PASS {
+            return outcome;
+        }
+        by_tc(w, known);
+    }
+    panic!("XDP sends none: {:?}", w.reasons());
+}
+
 #[test]
 fn what_begins_a_flow_is_dispatched_by_the_driver() {
     each(|f, dispatch, w| {
@@ -119,7 +132,7 @@ fn later_packets_of_a_flow_are_sent_by_the_driver_plain_or_dispatched() {
                     false => dispatched(f, dispatch, &next, source(f, dispatch, &wire)),
                 };
                 for _ in 0..sent {
-                    let outcome = w.hook("xdp", &next);
+                    let outcome = in_driver(w, &next, || w.hook("xdp", &next));
                     assert_eq!((outcome.verdict, &outcome.packet), (XDP_TX, &wire), "{later:?}, {len}");
                 }
             }
@@ -127,7 +140,8 @@ fn later_packets_of_a_flow_are_sent_by_the_driver_plain_or_dispatched() {
             w.cut_row(&onward(&begun, f.remote_pod()).reply(begins));
         }
         let (xdp, tc) = (w.counted(Reason::ForwardedByXdp), w.counted(Reason::Forwarded));
-        assert_eq!((xdp, tc), (3 + 18, 6), "three that begin, 18 by the driver, six that went up");
+        assert_eq!(xdp, 3 + 18, "each once");
+        assert!(tc >= 6, "what went up, one of each kind and length: {tc}");
     });
 }
 
@@ -141,9 +155,11 @@ fn what_its_dispatch_makes_too_long_is_answered_in_the_driver_with_what_fits() {
         assert_eq!(outcome.packet, dispatched(f, dispatch, &known, from));
         passes(w, &known);
         by_tc(w, &known);
-        assert_eq!(w.hook("xdp", &known).packet, outcome.packet, "a known flow's, as long as fits");
+        let again = in_driver(w, &known, || w.hook("xdp", &known));
+        assert_eq!(again.packet, outcome.packet, "a known flow's, as long as fits");
         let longer = Packet { len: fits.len + 1, ..known };
-        let answers = [w.hook("xdp", &longer), first(w, longer, 21_000..21_100, w.eth0).1];
+        let answers =
+            [in_driver(w, &known, || w.hook("xdp", &longer)), first(w, longer, 21_000..21_100, w.eth0).1];
         for answer in answers {
             let told = IcmpError::read(&answer.packet);
             assert_eq!((answer.verdict, told.type_code), (XDP_TX, error));
@@ -225,7 +241,7 @@ fn a_buffer_without_room_in_front_goes_up_as_it_came() {
         let (known, _) = first(w, ask(f, Kind::Udp), 20_000..20_100, w.eth0);
         passes(w, &known);
         by_tc(w, &known);
-        assert_eq!(w.hook("xdp", &known).verdict, XDP_TX, "with room");
+        assert_eq!(in_driver(w, &known, || w.hook("xdp", &known)).verdict, XDP_TX, "with room");
         // A known flow, of which packets of two lengths are sent in two ways, and flows that begin.
         let long = Packet { len: 1300, ..known };
         let new = (21_000..21_016).map(|sport| Packet { sport, ..known });
@@ -249,7 +265,7 @@ fn a_buffer_without_room_in_front_goes_up_as_it_came() {
             let plain = Packet { kind: ACK, ..begun };
             passes(w, &plain);
             by_tc(w, &plain);
-            assert_eq!(run(&plain).unwrap().verdict, XDP_TX);
+            assert_eq!(in_driver(w, &plain, || run(&plain).unwrap()).verdict, XDP_TX);
         }
     });
 }
