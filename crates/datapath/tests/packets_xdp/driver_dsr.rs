@@ -3,7 +3,7 @@
 use crate::dsr::{ask, informed, ip, node, onward};
 use crate::packet::{ACK, IcmpError, Kind, NODE, Packet, SYN, SYN_ACK};
 use crate::world::{BOTH, Family, REDIRECT, REMOTE_NODE, World, XDP_PASS, XDP_REDIRECT, XDP_TX};
-use crate::{dsr_geneve, dsr_ipip};
+use crate::{coverage, dsr_geneve, dsr_ipip};
 use shunt_common::{Reason, XdpDevice, feature, flow_flag};
 use shunt_datapath::testrun::{About, Outcome};
 
@@ -56,6 +56,7 @@ fn source(f: Family, dispatch: u32, frame: &[u8]) -> u16 {
 fn first(w: &World, packet: Packet, ports: std::ops::Range<u16>, came_by: u32) -> (Packet, Outcome) {
     for sport in ports {
         let packet = Packet { sport, ..packet };
+        coverage::ran(w.family, "xdp");
         let outcome = w.run.run("xdp", &packet.bytes(), came_by, 1).unwrap();
         if outcome.verdict != XDP_PASS {
             return (packet, outcome);
@@ -65,9 +66,14 @@ fn first(w: &World, packet: Packet, ports: std::ops::Range<u16>, came_by: u32) -
     panic!("XDP sends none: {:?}", w.reasons());
 }
 
+fn tc(w: &World, frame: &[u8]) -> Outcome {
+    coverage::ran(w.family, "tc_ingress");
+    w.run.run("tc_ingress", frame, w.eth0, 1).unwrap()
+}
+
 /// What tc makes of a packet that XDP has passed up.
 fn by_tc(w: &World, packet: &Packet) -> Vec<u8> {
-    let outcome = w.run.run("tc_ingress", &packet.bytes(), w.eth0, 1).unwrap();
+    let outcome = tc(w, &packet.bytes());
     assert_eq!(outcome.verdict, REDIRECT, "{packet:?}: {:?}", w.reasons());
     outcome.packet
 }
@@ -326,8 +332,7 @@ fn what_arrives_at_the_backend_s_node_goes_up_to_be_taken_out() {
             };
             let outcome = w.raw("xdp", &frame);
             assert_eq!((outcome.verdict, &outcome.packet, w.rows()), (XDP_PASS, &frame, 0));
-            let taken = w.run.run("tc_ingress", &frame, w.eth0, 1).unwrap().packet;
-            assert_eq!(taken, to.bytes());
+            assert_eq!(tc(&w, &frame).packet, to.bytes());
         }
     }
 }
