@@ -37,6 +37,9 @@ pub struct About {
     pub came_by: u32,
     /// Its mark.
     pub mark: u32,
+    /// At XDP: so many bytes at the front of it are metadata, for which the driver has less room in front. A multiple of four, up
+    /// to 32, since kernel 6.9 up to 216.
+    pub metadata: u32,
 }
 
 /// What a program did to a packet.
@@ -129,7 +132,9 @@ impl TestRun {
         let mut out = vec![0; packet.len() + HEADROOM];
         let fd = self.loaded.program(program)?;
         let ran = match program {
-            xdp::PROGRAM => sys::program::test_run_xdp(fd, packet, about.ifindex, &mut out, repeat),
+            xdp::PROGRAM => {
+                sys::program::test_run_xdp(fd, packet, about.ifindex, about.metadata, &mut out, repeat)
+            }
             _ => sys::program::test_run(fd, packet, &mut context, &mut out, repeat),
         };
         let ran = ran.map_err(Error::system(format!("running program {program}")))?;

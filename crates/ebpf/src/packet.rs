@@ -1,6 +1,7 @@
 //! Access to a packet, the same for every hook that sees one.
 
 use crate::config;
+use crate::family::Family;
 use crate::headers::ETH_LEN;
 use crate::outcome::REDIRECT;
 use aya_ebpf::bindings::{__sk_buff, bpf_redir_neigh};
@@ -47,9 +48,12 @@ pub trait Packet: Copy {
     fn store<T: Copy>(self, offset: u32, from: &T) -> bool;
     /// The same, and a sum that the NIC took of the whole packet follows the change.
     fn store_summed<T: Copy>(self, offset: u32, from: &T) -> bool;
-    /// Opens `len` bytes of room behind the fixed IP header. What stands there is undefined. Segments of a stream that the
-    /// packet will be cut into are cut shorter by as much.
-    fn open(self, len: u32, segments: Segments) -> bool;
+    /// Whether [`Packet::open`] and [`Packet::cover`] have room for `len` bytes, which must be asked before anything is
+    /// written where a packet that has none is passed on as it came.
+    fn can_grow(self, len: u32) -> bool;
+    /// Opens `len` bytes of room behind the family's fixed IP header. What stands there is undefined. Segments of a stream
+    /// that the packet will be cut into are cut shorter by as much.
+    fn open<A: Family>(self, len: u32, segments: Segments) -> bool;
     /// Takes `len` bytes away from behind the fixed IP header.
     fn close(self, len: u32) -> bool;
     /// Opens room for outer headers of `len` bytes in front of the packet's own, as [`Packet::open`] does.
@@ -253,8 +257,14 @@ impl Packet for Skb {
         unsafe { bpf_skb_store_bytes(self.0, offset, from, size_of::<T>() as u32, RECOMPUTE) == 0 }
     }
 
+    /// The kernel makes room wherever it has memory.
     #[inline(always)]
-    fn open(self, len: u32, segments: Segments) -> bool {
+    fn can_grow(self, _: u32) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn open<A: Family>(self, len: u32, segments: Segments) -> bool {
         // Datagrams that will be cut apart keep their length: it is what tells them apart.
         let flags = if segments == Segments::Datagrams { FIXED_GSO } else { 0 };
         // SAFETY: the context is valid.
@@ -282,7 +292,19 @@ impl Packet for Skb {
 
     #[inline(always)]
     fn segment(self) -> u32 {
-        field!(self, gso_size)
+        let bytes: u64;
+        // SAFETY: a load of a field of a valid context. Spelled out, since LLVM else shares the field's address among several
+        // reads, and the verifier refuses a load from a context pointer that was moved.
+        unsafe {
+            core::arch::asm!(
+                "{bytes} = *(u32 *)({skb} + {at})",
+                bytes = out(reg) bytes,
+                skb = in(reg) self.0,
+                at = const core::mem::offset_of!(__sk_buff, gso_size),
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        bytes as u32
     }
 
     #[inline(always)]

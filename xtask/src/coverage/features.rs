@@ -74,7 +74,7 @@ pub const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "remote backend without leaving the driver",
-        cases: &["driver::"],
+        cases: &["driver::", "driver_dsr::"],
         without: &[(&["tc_egress", "pod_ingress", "pod_egress"], "XDP is where packets come in by a device")],
     },
     Feature { title: "ICMP errors about flows", cases: &["icmp_error::"], without: &[] },

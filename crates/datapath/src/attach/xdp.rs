@@ -234,7 +234,7 @@ impl Driver {
         let mut out = [0; 256];
         let frame = probe(mac, self.config.features & feature::IPV4 != 0);
         let mark = Mark::new(self.config.host_netns_cookie, ifindex).bytes();
-        match sys::program::test_run_xdp(loaded.program(PROGRAM)?, &frame, ifindex, &mut out, 1) {
+        match sys::program::test_run_xdp(loaded.program(PROGRAM)?, &frame, ifindex, 0, &mut out, 1) {
             Ok(ran) => {
                 let expected = [&mark[..], &frame].concat();
                 let good = ran.verdict == PASS && out[..ran.len] == expected;

@@ -102,17 +102,19 @@ pub(crate) fn test_run(
     Ok(Ran { verdict: attr.verdict, len: attr.len_out as usize, metadata: 0, ns: attr.ns })
 }
 
-/// The same for an XDP program, with a packet that came in by an interface of this network namespace. Metadata that the
-/// program gave the packet stands in front of it.
+/// The same for an XDP program, with a packet that came in by an interface of this network namespace and begins with so
+/// many bytes of `metadata`. What there is of it afterwards stands in front of the packet again.
 pub(crate) fn test_run_xdp(
     fd: BorrowedFd<'_>,
     packet: &[u8],
     ifindex: u32,
+    metadata: u32,
     out: &mut [u8],
     repeat: u32,
 ) -> io::Result<Ran> {
     // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-    let mut words = [0, packet.len() as u32, 0, ifindex, 0, 0].map(u32::to_ne_bytes);
+    let words = [metadata, packet.len() as u32, 0, ifindex, 0, 0];
+    let mut words = words.map(u32::to_ne_bytes);
     let mut ran = test_run(fd, packet, words.as_flattened_mut(), out, repeat)?;
     ran.metadata = u32::from_ne_bytes(words[0]) as usize;
     Ok(ran)

@@ -31,7 +31,7 @@ fn family(packet: &Packet) -> Family {
 }
 
 /// A packet in a tunnel to `pod` that names a service, from a source port (RFC 768, RFC 8926 3.4 and 3.5).
-fn enclosed(packet: &Packet, pod: IpAddr, service: (IpAddr, u16), source: u16) -> Vec<u8> {
+pub fn enclosed(packet: &Packet, pod: IpAddr, service: (IpAddr, u16), source: u16) -> Vec<u8> {
     let mut frame = packet.bytes();
     let (protocol, addr) = match service.0 {
         IpAddr::V4(addr) => (0x0800u16, addr.octets().to_vec()),
@@ -56,7 +56,7 @@ fn told(packet: &Packet, service: (IpAddr, u16)) -> Vec<u8> {
 }
 
 /// The port that a node sent from.
-fn source(f: Family, frame: &[u8]) -> u16 {
+pub fn source(f: Family, frame: &[u8]) -> u16 {
     u16::from_be_bytes([frame[udp(f)], frame[udp(f) + 1]])
 }
 

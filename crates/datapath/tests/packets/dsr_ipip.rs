@@ -18,7 +18,7 @@ fn end(f: Family) -> World {
 }
 
 /// A packet inside another, from the node that balances to a pod.
-fn carried(f: Family, packet: &Packet, pod: IpAddr) -> Vec<u8> {
+pub fn carried(f: Family, packet: &Packet, pod: IpAddr) -> Vec<u8> {
     let mut frame = packet.bytes();
     cover(&mut frame, (f.node(), pod), if f == Family::V4 { 4 } else { 41 });
     frame
@@ -52,7 +52,7 @@ pub fn cover(frame: &mut Vec<u8>, addrs: (IpAddr, IpAddr), proto: u8) {
 }
 
 /// A client's packet as the node that balances passes it on.
-fn passed(packet: &Packet) -> Packet {
+pub fn passed(packet: &Packet) -> Packet {
     Packet { ttl: 63, ..*packet }
 }
 

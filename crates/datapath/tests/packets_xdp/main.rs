@@ -7,6 +7,7 @@ mod calico;
 #[path = "../packets/coverage.rs"]
 mod coverage;
 mod driver;
+mod driver_dsr;
 #[path = "../packets/dsr.rs"]
 mod dsr;
 #[path = "../packets/dsr_geneve.rs"]

@@ -90,7 +90,7 @@ fn ingress<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
 /// Whether this hook serves flows with these flags: a local backend speaks to the outside at egress; a pod hears its service
 /// at the pod's own interface.
 #[inline(always)]
-fn serves(flags: u16) -> bool {
+pub(super) fn serves(flags: u16) -> bool {
     flags & flow_flag::POD == 0 && flags & (flow_flag::REPLY | flow_flag::SNAT) != flow_flag::REPLY
 }
 
@@ -106,18 +106,8 @@ fn go_on<P: Packet, A: Parse + Reject + Dispatch>(pkt: P, p: &Parsed<A>, known: 
         let written = rewrite(pkt, p, known.get(), 0);
         return if written { Outcome::Stack } else { Outcome::Drop(Reason::RewriteFailed) };
     }
-    // What grows may be too long for a way that its like took before.
-    let growth = dsr::growth(p, known.get());
-    let fits = growth == 0 || pkt.len() + growth <= forward::ALWAYS_FITS;
-    if known.get().egress.ifindex != 0 && !known.due && fits {
+    if known.get().egress.ifindex != 0 && !known.due && !dsr::may_exceed(pkt, p, known.get()) {
         return forward::by_cache(pkt, p, known.get());
     }
-    let Some(scratch) = A::scratch() else { return Outcome::Drop(Reason::NoRoute) };
-    // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
-    let fib = unsafe { &mut (*scratch).fib };
-    let length = dsr::grown(pkt, p, growth);
-    let code = forward::route(pkt, p.key.proto, known.get().src, known.get().dst, length, fib);
-    // SAFETY: a value of the flow map; at worst another CPU writes the answer it got at the same moment.
-    unsafe { (*known.row).egress = forward::cacheable(code, fib) };
-    forward::by_fib(pkt, p, known.get(), code, fib)
+    forward::by_route(pkt, p, known.row)
 }

@@ -1,7 +1,7 @@
 //! XDP of a device: what is for remote backends, and their replies, never leave the driver. All else goes up to tc.
 
 use crate::headers::ETH_LEN;
-use crate::hooks::choose;
+use crate::hooks::{choose, tc_ingress};
 use crate::outcome::{Outcome, XDP_PASS, xdp_verdict};
 use crate::packet::Packet;
 use crate::packet::xdp::Xdp;
@@ -39,8 +39,8 @@ fn at_driver<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
         return Outcome::Pass;
     }
     if let Some(row) = known::find(p) {
-        // Direct server return makes packets grow, which is tc's business.
-        if !row.has(flow_flag::FIB) || row.has(flow_flag::DSR) {
+        // The replies of a DSR flow go past this node, or through it as through any router.
+        if !row.has(flow_flag::FIB) || !tc_ingress::serves(row.get().flags) {
             return Outcome::Pass;
         }
         match known::enter(p, row) {
@@ -56,7 +56,7 @@ fn at_driver<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
         // Who opens a connection may clash with a flow of its own, which tc looks into.
         return if tcp::opens(p.tcp) { Outcome::Pass } else { Outcome::Settled };
     };
-    if frontend.flags & frontend_flag::EXTERNAL == 0 || dsr::serves(frontend) {
+    if frontend.flags & frontend_flag::EXTERNAL == 0 {
         return Outcome::Pass;
     }
     start::start(pkt, p, frontend, Scope::External, 0, 0)
@@ -71,6 +71,10 @@ fn go_on<P: Packet, A: Parse + Reject + Dispatch>(pkt: P, p: &Parsed<A>, known: 
         // SAFETY: a value of the flow map; at worst another CPU passes a packet up as well.
         unsafe { (*known.row).egress.ifindex = 0 };
         return Outcome::Pass;
+    }
+    // tc asks for the route, too, where it is the one that sends.
+    if dsr::may_exceed(pkt, p, known.get()) && pkt.reaches(known.get().egress.ifindex) {
+        return forward::by_route(pkt, p, known.row);
     }
     forward::by_cache(pkt, p, known.get())
 }

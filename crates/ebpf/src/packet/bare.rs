@@ -1,6 +1,7 @@
 //! A packet at a tc hook of a device without a link layer header: a tunnel, a tun device.
 
 use super::{Fib, Outer, Packet, Segments, Skb};
+use crate::family::Family;
 use crate::headers::ETH_LEN;
 use crate::steps::parse::bounded;
 use aya_ebpf::helpers::generated::bpf_skb_change_head;
@@ -70,8 +71,12 @@ impl Packet for Bare {
         self.0.store_summed(offset - ETH_LEN, from)
     }
     #[inline(always)]
-    fn open(self, len: u32, segments: Segments) -> bool {
-        self.0.open(len, segments)
+    fn can_grow(self, len: u32) -> bool {
+        self.0.can_grow(len)
+    }
+    #[inline(always)]
+    fn open<A: Family>(self, len: u32, segments: Segments) -> bool {
+        self.0.open::<A>(len, segments)
     }
     #[inline(always)]
     fn close(self, len: u32) -> bool {

@@ -2,13 +2,14 @@
 
 use super::{Fib, KIND_UDP, Outer, Packet, Segments};
 use crate::config;
+use crate::family::Family;
 use crate::headers::ETH_LEN;
 use crate::maps::XDP_DEVICES;
 use crate::steps::parse::bounded;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{
-    bpf_check_mtu, bpf_fib_lookup, bpf_redirect, bpf_xdp_adjust_meta, bpf_xdp_adjust_tail,
-    bpf_xdp_get_buff_len, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
+    bpf_check_mtu, bpf_fib_lookup, bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_adjust_meta,
+    bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
 };
 use core::ffi::c_void;
 use shunt_common::{Mark, XdpDevice, csum};
@@ -44,6 +45,32 @@ impl Xdp {
     pub fn is_split(self) -> bool {
         let first = u64::from(field!(self, data_end)) - u64::from(field!(self, data));
         u64::from(self.len()) != first
+    }
+
+    /// Moves where the packet begins: forward, or by a negative number into the room that the driver has left in front.
+    /// `false`, and nothing has changed, where that does not reach.
+    #[inline(always)]
+    fn shift(self, by: i32) -> bool {
+        // SAFETY: the context is valid.
+        unsafe { bpf_xdp_adjust_head(self.0, by) == 0 }
+    }
+
+    /// Opens `len` bytes of room behind the first `head` bytes, an even number, which move forward.
+    #[inline(always)]
+    fn insert(self, len: u32, head: u32) -> bool {
+        if !self.shift(-(len as i32)) {
+            return false;
+        }
+        let start = field!(self, data) as usize;
+        if start + (len + head) as usize > field!(self, data_end) as usize {
+            return false;
+        }
+        let (to, from) = (start as *mut u16, (start + len as usize) as *const u16);
+        for word in 0..head as usize / 2 {
+            // SAFETY: the bounds were checked. Volatile, or LLVM makes it a call of memmove, which nobody has here.
+            unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
+        }
+        true
     }
 
     /// Tells tc that no flow and no frontend of ours is concerned ([`Mark`]). Where the driver has no room for metadata the
@@ -120,19 +147,26 @@ impl Packet for Xdp {
         self.store(offset, from)
     }
 
-    /// Packets that grow or shrink are tc's business; so are these four.
+    /// Drivers leave room in front of a packet, 192 bytes or 256 by custom, of which the kernel keeps 40, and do not tell how
+    /// much.
     #[inline(always)]
-    fn open(self, _: u32, _: Segments) -> bool {
-        false
+    fn can_grow(self, len: u32) -> bool {
+        len == 0 || (self.shift(-(len as i32)) && self.shift(len as i32))
     }
 
+    #[inline(always)]
+    fn open<A: Family>(self, len: u32, _: Segments) -> bool {
+        self.insert(len, ETH_LEN + A::HEADER)
+    }
+
+    #[inline(always)]
+    fn cover(self, len: u32, _: Outer, _: Segments) -> bool {
+        self.insert(len, ETH_LEN)
+    }
+
+    /// What shrinks is for a backend on this node, and so is tc's: neither this nor [`Self::uncover`] is ever asked for.
     #[inline(always)]
     fn close(self, _: u32) -> bool {
-        false
-    }
-
-    #[inline(always)]
-    fn cover(self, _: u32, _: Outer, _: Segments) -> bool {
         false
     }
 

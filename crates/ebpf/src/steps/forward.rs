@@ -67,7 +67,7 @@ pub fn by_cache<P: Packet, A: reject::Reject + Dispatch>(pkt: P, p: &Parsed<A>, 
         return reject::ttl_exceeded(pkt, p);
     }
     let egress = row.egress;
-    if !pkt.reaches(egress.ifindex) {
+    if !pkt.reaches(egress.ifindex) || !pkt.can_grow(dsr::growth(p, row)) {
         return Outcome::Pass;
     }
     let mut mtu = 0;
@@ -95,7 +95,39 @@ fn by_macs<P: Packet, A: Dispatch>(pkt: P, p: &Parsed<A>, row: &Flow<A>, egress:
 /// One new flow in so many goes up from XDP, so that next hops that only new flows use stay known to the kernel.
 const NEW_FLOWS_UP: u32 = 64;
 
-/// Sends a new flow's packet from XDP by the MAC addresses of a fresh FIB answer, or passes it up.
+/// Rewrites and sends a new flow's packet by a fresh FIB answer, but for those that XDP passes up.
+#[inline(always)]
+pub fn begin<P: Packet, A: reject::Reject + Dispatch>(
+    pkt: P,
+    p: &Parsed<A>,
+    row: &Flow<A>,
+    code: i64,
+    fib: &Fib,
+) -> Outcome {
+    if P::AT_DRIVER && pick::random() % NEW_FLOWS_UP == 0 {
+        return Outcome::Pass;
+    }
+    by_fib(pkt, p, row, code, fib)
+}
+
+/// Asks the FIB for a known flow's packet, as long as it will be, remembers the answer, and rewrites and sends by it.
+#[inline(always)]
+pub fn by_route<P: Packet, A: reject::Reject + Dispatch>(
+    pkt: P,
+    p: &Parsed<A>,
+    row: *mut Flow<A>,
+) -> Outcome {
+    let Some(scratch) = A::scratch() else { return Outcome::Drop(Reason::NoRoute) };
+    // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks. The row is a value of the flow map; at
+    // worst another CPU writes the answer it got at the same moment.
+    let (fib, row) = unsafe { (&mut (*scratch).fib, &mut *row) };
+    let length = dsr::grown(pkt, p, dsr::growth(p, row));
+    let code = route(pkt, p.key.proto, row.src, row.dst, length, fib);
+    row.egress = cacheable(code, fib);
+    by_fib(pkt, p, row, code, fib)
+}
+
+/// Sends a packet from XDP by the MAC addresses of a fresh FIB answer, or passes it up.
 #[inline(always)]
 fn by_fib_at_driver<P: Packet, A: Dispatch>(
     pkt: P,
@@ -104,7 +136,7 @@ fn by_fib_at_driver<P: Packet, A: Dispatch>(
     code: i64,
     fib: &Fib,
 ) -> Outcome {
-    if code != FIB_SUCCESS || !pkt.reaches(fib.ifindex) || pick::random() % NEW_FLOWS_UP == 0 {
+    if code != FIB_SUCCESS || !pkt.reaches(fib.ifindex) || !pkt.can_grow(dsr::growth(p, row)) {
         return Outcome::Pass;
     }
     by_macs(pkt, p, row, &cacheable(code, fib))

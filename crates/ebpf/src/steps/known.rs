@@ -1,10 +1,11 @@
 //! A packet of a flow that is remembered.
 
+use crate::config;
 use crate::family::Family;
 use crate::steps::forward::due;
 use crate::steps::jiffies;
 use crate::steps::parse::Parsed;
-use shunt_common::{BackendState, Egress, Flow, FlowKey, flow_flag, seen, tcp};
+use shunt_common::{BackendState, Egress, Flow, FlowKey, feature, flow_flag, seen, tcp};
 
 /// A flow row that is still good for a packet.
 pub struct Known<A: Family> {
@@ -186,6 +187,9 @@ fn hear<A: Family>(p: &Parsed<A>, row: *mut Flow<A>, said: u8) {
     // SAFETY: as in `Known::get`. Bits are only ever added; a lost race is repaired by the next such packet.
     unsafe {
         let row = &mut *row;
+        // Nothing yet: XDP has made the flow for this very datagram, or for the one before, which it sent.
+        let silent = config::has(feature::XDP) && row.flags & flow_flag::DSR != 0 && row.seen == 0;
+        let said = if silent && p.is_udp() { seen::SYN } else { said };
         row.seen |= said;
         if row.flags & flow_flag::DSR != 0 && row.seen & seen::SYN != 0 && row.seen & seen::ACK != 0 {
             // The backend's answers go past this node. A client that goes on has had one.

@@ -45,8 +45,9 @@ const EEXIST: i32 = -17;
 /// for the packet at hand. A failure leaves nothing behind.
 #[inline(never)]
 pub fn reserve<P: Packet, A: Family>(pkt: P, p: &Parsed<A>, scratch: &mut Scratch<A>) -> Result<(), Refused> {
-    // No answer will tell that a DSR flow's client lives, only its second datagram.
-    let datagram = if scratch.wanted.flags & flow_flag::DSR != 0 { seen::SYN } else { seen::ACK };
+    // No answer will tell that a DSR flow's client lives, only its second datagram; one that XDP passes up comes twice.
+    let first = if P::AT_DRIVER { 0 } else { seen::SYN };
+    let datagram = if scratch.wanted.flags & flow_flag::DSR != 0 { first } else { seen::ACK };
     let said = if p.is_udp() { datagram } else { tcp::seen_by(p.tcp) };
     let wanted = &scratch.wanted;
     let row = &mut scratch.row;

@@ -93,7 +93,7 @@ pub fn start<P: Packet, A: Parse + reject::Reject + Dispatch>(
     }
     scratch.wanted.flags |= flow_flag::SNAT | flow_flag::FIB;
     match reserve(pkt, p, scratch) {
-        Ok(()) => forward::by_fib(pkt, p, &scratch.row, code, &scratch.fib),
+        Ok(()) => forward::begin(pkt, p, &scratch.row, code, &scratch.fib),
         Err(refused) => refuse(refused),
     }
 }

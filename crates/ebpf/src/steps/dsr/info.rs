@@ -112,7 +112,7 @@ impl Info for Ip4 {
         let words = unsafe { (*h).version_ihl & 0x0f };
         let option = Option4 { kind: OPTION4, port: p.key.dport.0, addr: p.key.dst.0[0] };
         words + 2 <= WORDS4
-            && pkt.open(LEN4, segments(p))
+            && pkt.open::<Self>(LEN4, segments(p))
             && pkt.store_summed(at::<Self>(), &option)
             && stretch4(pkt, 2, sum4(&option))
     }
@@ -166,7 +166,7 @@ impl Info for Ip6 {
             port: p.key.dport.0,
             pad: 0,
         };
-        pkt.open(LEN6, segments(p))
+        pkt.open::<Self>(LEN6, segments(p))
             && pkt.store_summed(at::<Self>(), &option)
             && stretch6(pkt, LEN6 as i16, DESTINATION)
     }

@@ -65,7 +65,7 @@ pub fn start<P: Packet, A: Parse + reject::Reject + Dispatch>(
         scratch.wanted.flags |= flow_flag::INFORM;
     }
     match reserve(pkt, p, scratch) {
-        Ok(()) => Some(forward::by_fib(pkt, p, &scratch.row, code, &scratch.fib)),
+        Ok(()) => Some(forward::begin(pkt, p, &scratch.row, code, &scratch.fib)),
         Err(Refused::Exhausted) => {
             count(Reason::DsrCollision, Direction::Ingress, 0);
             scratch.wanted.flags &= !(flow_flag::DSR | flow_flag::FIB | flow_flag::INFORM);
@@ -79,6 +79,13 @@ pub fn start<P: Packet, A: Parse + reject::Reject + Dispatch>(
 #[inline(always)]
 pub fn growth<A: Dispatch>(p: &Parsed<A>, row: &Flow<A>) -> u32 {
     if informs(p, row) { full::<A>() } else { 0 }
+}
+
+/// Whether a packet of a row grows so much that it may be too long for a way that its like took before.
+#[inline(always)]
+pub fn may_exceed<P: Packet, A: Dispatch>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> bool {
+    let growth = growth(p, row);
+    growth != 0 && pkt.len() + growth > forward::ALWAYS_FITS
 }
 
 /// Bytes by which a packet grows that is dispatched.
