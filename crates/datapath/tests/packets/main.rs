@@ -7,6 +7,7 @@
 mod calico;
 mod coverage;
 mod dsr;
+mod dsr_error;
 mod dsr_geneve;
 mod dsr_ipip;
 mod flows;
