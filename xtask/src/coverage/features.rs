@@ -59,7 +59,7 @@ pub const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "remote backend by DSR, address in an option",
-        cases: &["dsr::"],
+        cases: &["dsr::", "dsr_fail_over::"],
         without: &[(&["pod_ingress", "pod_egress"], OUTSIDE)],
     },
     Feature {

@@ -51,7 +51,7 @@ fn enclosed(packet: &Packet, pod: IpAddr, service: (IpAddr, u16), source: u16) -
     frame
 }
 
-fn told(packet: &Packet, service: (IpAddr, u16)) -> Vec<u8> {
+pub fn told(packet: &Packet, service: (IpAddr, u16)) -> Vec<u8> {
     enclosed(packet, packet.dst, service, 50_000)
 }
 

@@ -8,6 +8,7 @@ mod calico;
 mod coverage;
 mod dsr;
 mod dsr_error;
+mod dsr_fail_over;
 mod dsr_geneve;
 mod dsr_ipip;
 mod flows;

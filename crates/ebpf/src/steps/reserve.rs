@@ -5,6 +5,7 @@ use crate::family::Family;
 use crate::maps::Scratch;
 use crate::outcome::count;
 use crate::packet::Packet;
+use crate::steps::dsr::fail_over;
 use crate::steps::parse::Parsed;
 use crate::steps::{jiffies, local_socket, pick, ring};
 use aya_ebpf::helpers::generated::bpf_loop;
@@ -85,9 +86,9 @@ pub fn reserve<P: Packet, A: Family>(pkt: P, p: &Parsed<A>, scratch: &mut Scratc
     row.sport = port;
     row.dport = wanted.backend.port;
     row.delta = there;
-    row.flags = wanted.flags;
-    row.seen = said;
-    row.peer_seen = 0;
+    // Nothing but what the packet says, unless the flow came another way before.
+    row.flags = wanted.flags | row.flags & flow_flag::CONFIRMED;
+    (row.seen, row.peer_seen) = (row.peer_seen, row.seen);
     row.ring = ring::take(&p.key);
     match A::insert_flow(&p.key, &scratch.row) {
         Ok(()) => Ok(()),
@@ -152,6 +153,10 @@ extern "C" fn try_port<P: Packet, A: Family>(attempt: u32, attempts: *mut Attemp
     if !attempts.snat || !local_socket::owns(attempts.pkt, &scratch.reply) {
         match A::insert_flow(&scratch.reply, &scratch.row) {
             Ok(()) => {
+                attempts.result = RESERVED;
+                return 1;
+            }
+            Err(EEXIST) if attempt == 0 && fail_over::comes_directly(scratch) => {
                 attempts.result = RESERVED;
                 return 1;
             }

@@ -9,9 +9,9 @@ use crate::headers::ETH_LEN;
 use crate::maps::Scratch;
 use crate::outcome::{Outcome, count};
 use crate::packet::Packet;
-use crate::steps::dsr::geneve;
 use crate::steps::dsr::info::{self, Info};
 use crate::steps::dsr::wrap::{self, Wrap};
+use crate::steps::dsr::{fail_over, geneve};
 use crate::steps::known::{self, Entered};
 use crate::steps::parse::{Parse, Parsed};
 use crate::steps::pick::slot_id;
@@ -123,6 +123,7 @@ pub fn arrive<P: Packet, A: Parse + Info>(pkt: P, p: &Parsed<A>, carried: u32) -
     Some(match follow(p, addr, port) {
         Following::Known => Outcome::Stack,
         Following::Other => Outcome::Drop(Reason::DsrCollision),
+        Following::Nobody if fail_over::comes_past(p, addr, port) => Outcome::Stack,
         Following::Nobody => match remember(p, addr, port, frontend.service, id) {
             Ok(()) => Outcome::Stack,
             Err(reason) => Outcome::Drop(reason),

@@ -7,6 +7,7 @@
 
 pub mod end;
 pub mod error;
+pub mod fail_over;
 pub mod geneve;
 pub mod info;
 pub mod wrap;
