@@ -26,8 +26,6 @@ pub trait Tell: Family {
     const UNREACHABLE: u16;
     /// The last type that says that a packet did not arrive; those above find fault with a header.
     const LAST: u8;
-    /// A header of zeros.
-    const NO_HEADER: Self::Header;
     /// The MTU in the word behind the sum, made smaller by `by`. No smaller than every link's is; zero, of routers older than
     /// RFC 1191, stays.
     fn less(rest: u32, by: u32) -> u32;
@@ -243,22 +241,31 @@ fn shrink<P: Packet, A: Parse + Dispatch + Tell>(
     let words = csum::add(csum::delta(u32::from(kind), u32::from(told)), csum::delta(icmp[1], rest));
     let mut change = csum::add(words, !sum);
     // What stands in front of the bytes that go, and moves to where they end.
-    let (mut header, mut quoted) = (A::NO_HEADER, A::NO_HEADER);
-    if !pkt.load(ETH_LEN, &mut header) || at != 0 && !pkt.load(quote::<A>(), &mut quoted) {
+    let [header, quoted] = headers::<A>(&mut scratch.answer);
+    if !pkt.load(ETH_LEN, header) || at != 0 && !pkt.load(quote::<A>(), quoted) {
         return Revealed::No;
     }
-    change = csum::add(change, A::shorten(&mut header, len as u16));
+    change = csum::add(change, A::shorten(header, len as u16));
     if at != 0 {
-        change = csum::add(change, A::strip(&mut quoted, first, sum));
+        change = csum::add(change, A::strip(quoted, first, sum));
     }
     let check = csum::update((icmp[0] >> 16) as u16, change);
     icmp = [u32::from(told) | u32::from(check) << 16, rest];
     let written = pkt.close(len)
-        && pkt.store_summed(ETH_LEN, &header)
+        && pkt.store_summed(ETH_LEN, header)
         && pkt.store_summed(ETH_LEN + A::HEADER, &icmp)
-        && (at == 0 || pkt.store_summed(quote::<A>(), &quoted));
+        && (at == 0 || pkt.store_summed(quote::<A>(), quoted));
     p.l4_len = p.l4_len.wrapping_sub(len);
     if written && icmp_error::read(pkt, p, &mut scratch.quoted) { Revealed::Yes } else { Revealed::Failed }
+}
+
+/// Room for two headers, for which there is none on the stack.
+#[inline(always)]
+fn headers<A: Family>(room: &mut [u32; 25]) -> [&mut A::Header; 2] {
+    const { assert!(2 * A::HEADER as usize <= size_of::<[u32; 25]>()) };
+    let first = room.as_mut_ptr().cast::<A::Header>();
+    // SAFETY: both lie within the room, apart from each other; headers are plain words of four bytes, of any value.
+    unsafe { [&mut *first, &mut *first.add(1)] }
 }
 
 /// The first of the words at an offset, and the sum of `len` bytes of them.
@@ -289,18 +296,6 @@ impl Tell for Ip4 {
     const TOO_BIG: u16 = kind(3, 4);
     const UNREACHABLE: u16 = kind(3, 1);
     const LAST: u8 = 11;
-    const NO_HEADER: Ip4Header = Ip4Header {
-        version_ihl: 0,
-        tos: 0,
-        total_len: 0,
-        id: 0,
-        frag: 0,
-        ttl: 0,
-        proto: 0,
-        check: 0,
-        src: 0,
-        dst: 0,
-    };
 
     #[inline(always)]
     fn less(rest: u32, by: u32) -> u32 {
@@ -333,8 +328,6 @@ impl Tell for Ip6 {
     const TOO_BIG: u16 = kind(2, 0);
     const UNREACHABLE: u16 = kind(1, 3);
     const LAST: u8 = 3;
-    const NO_HEADER: Ip6Header =
-        Ip6Header { version_flow: 0, payload_len: 0, next: 0, hop_limit: 0, src: [0; 4], dst: [0; 4] };
 
     #[inline(always)]
     fn less(rest: u32, by: u32) -> u32 {
