@@ -6,6 +6,7 @@ use shunt_lab::client::probe;
 use shunt_lab::cluster::Lab;
 use shunt_lab::demo::{apply_examples, cluster_ip};
 use shunt_lab::net::netns::Netns;
+use shunt_lab::net::plan;
 use shunt_lab::place::Place;
 use shunt_lab::probe::Answer;
 use shunt_lab::sh;
@@ -15,6 +16,8 @@ use std::net::SocketAddr;
 /// Of the nodes' network; clients have 1500, and pods 50 less than nodes, which is below any of them.
 const MTU: u32 = 1400;
 const BYTES: usize = 3_000_000;
+/// Of a router's link between two nodes; what the widest tunnel leaves of it is what IPv6 wants (1280) and a bit.
+const BETWEEN: u32 = 1400;
 
 #[test]
 fn narrow_links_and_absent_offloads_harm_nothing() {
@@ -46,6 +49,77 @@ fn a_router_that_says_too_big_is_heard_by_the_client() {
     }
 }
 
+/// Between the nodes there is a router whose link to the second one is narrow, which no device of a node's shows. What it says
+/// of a packet in another comes to the node that put it there. What it says of one that is still its client's goes to the
+/// client: here by the node that was asked, as where that is the router's way to it. Any other way, the client cannot tell whose
+/// packet that was.
+#[test]
+fn a_router_between_the_nodes_that_says_too_big_is_heard_by_the_client() {
+    let mut lab = Lab::without_agents(Topology { nodes: 2, ..Topology::new("tmtu", Style::Routed) }).unwrap();
+    restart_with(&mut lab, &[]);
+    apply_examples(&lab).unwrap();
+    lab.settle().unwrap();
+    for v6 in [false, true] {
+        narrow_between(&lab, v6);
+    }
+    path_mtu_between_is_found(&lab, "snat", [0, 0]);
+    for (dispatch, added) in [("ipip", [20, 40]), ("geneve", [48, 80]), ("opt", [8, 24])] {
+        if dispatch == "geneve" {
+            errors_go_by_the_first_node(&lab);
+        }
+        restart_with(&mut lab, &["loadBalancer.mode=dsr", &format!("loadBalancer.dsrDispatch={dispatch}")]);
+        lab.settle().unwrap();
+        path_mtu_between_is_found(&lab, dispatch, added);
+    }
+}
+
+/// The way of the first node's packets to the second one's pods leads by the router, which sends on no more than so much.
+fn narrow_between(lab: &Lab, v6: bool) {
+    let (family, pods) = (if v6 { "-6" } else { "-4" }, &plan::pod_cidrs(2)[usize::from(v6)]);
+    let (router, node) = (plan::router_to_nodes().of(v6).to_string(), plan::node(2).of(v6).to_string());
+    let first = lab.nodes[0].host.netns.name();
+    sh::output("ip", &["-n", first, family, "route", "replace", pods, "via", &router]).unwrap();
+    let narrow = ["metric", "1024", "mtu", &BETWEEN.to_string()];
+    let at = ["-n", &lab.topology.netns("router"), family, "route", "replace", pods, "via", &node];
+    sh::output("ip", &[&at[..], &narrow].concat()).unwrap();
+}
+
+/// The router's own packets to the client go by the first node.
+fn errors_go_by_the_first_node(lab: &Lab) {
+    for v6 in [false, true] {
+        let (client, node) = (plan::client().of(v6).to_string(), plan::node(1).of(v6).to_string());
+        let ip = ["-n", &lab.topology.netns("router"), if v6 { "-6" } else { "-4" }];
+        sh::output("ip", &[&ip[..], &["route", "replace", &client, "via", &node, "table", "99"]].concat())
+            .unwrap();
+        let rule = ["rule", "add", "pref", "99", "iif", "lo", "to", &client, "lookup", "99"];
+        sh::output("ip", &[&ip[..], &rule].concat()).unwrap();
+    }
+}
+
+fn path_mtu_between_is_found(lab: &Lab, how: &str, added: [u32; 2]) {
+    for v6 in [false, true] {
+        let remote = |port| SocketAddr::new(lab.nodes[0].addresses.of(v6), port).to_string();
+        forget(lab, v6);
+        for _ in 0..8 {
+            let to = remote(30007);
+            let answer: Answer = probe(&lab.client, &["bulk", &to, "--bytes", &BYTES.to_string()]).unwrap();
+            assert_eq!(answer, Answer::Ok(BYTES.to_string()), "{how}: {to}");
+        }
+        forget(lab, v6);
+        // It fits every link of the node's, whatever is put around it.
+        let long = BETWEEN + 10 - if v6 { 48 } else { 28 };
+        let mtu: Answer = probe(&lab.client, &["mtu", &remote(30082), "--bytes", &long.to_string()]).unwrap();
+        let left = BETWEEN - added[usize::from(v6)];
+        assert_eq!(mtu, Answer::Ok(left.to_string()), "{how}: {}", remote(30082));
+    }
+}
+
+/// What earlier connections taught the client.
+fn forget(lab: &Lab, v6: bool) {
+    let family = if v6 { "-6" } else { "-4" };
+    sh::output("ip", &["-n", lab.client.netns.name(), family, "route", "flush", "cache"]).unwrap();
+}
+
 /// A pod's own packets fit the link, where a device drops longer ones in silence; it still asks for long ones.
 fn sends_less_than_it_takes(netns: &str) {
     for (family, advmss) in [("-4", "1460"), ("-6", "1440")] {
@@ -59,12 +133,7 @@ fn sends_less_than_it_takes(netns: &str) {
 
 fn path_mtu_is_found(lab: &Lab, how: &str) {
     for v6 in [false, true] {
-        let family = if v6 { "-6" } else { "-4" };
-        let forget = || {
-            // What earlier connections taught the client.
-            sh::output("ip", &["-n", lab.client.netns.name(), family, "route", "flush", "cache"]).unwrap();
-        };
-        forget();
+        forget(lab, v6);
         let to = SocketAddr::new(lab.nodes[0].addresses.of(v6), 30007).to_string();
         // Several, so that remote backends come to it.
         for _ in 0..8 {
@@ -72,7 +141,7 @@ fn path_mtu_is_found(lab: &Lab, how: &str) {
             assert_eq!(answer, Answer::Ok(BYTES.to_string()), "{how}: {to}");
         }
         let remote = SocketAddr::new(lab.nodes[0].addresses.of(v6), 30082).to_string();
-        forget();
+        forget(lab, v6);
         // A datagram that may not be cut is told the MTU of that link. It fits all others, whatever is put around it.
         let mtu: Answer = probe(&lab.client, &["mtu", &remote, "--bytes", "1300"]).unwrap();
         assert_eq!(mtu, Answer::Ok("1300".to_owned()), "{how}: {remote}");

@@ -107,6 +107,8 @@ reasons! {
     /// A client uses one port for two services with the same backend. The load balancing node forwards the second by SNAT;
     /// where only the backend's node can see it, the packet is dropped and the client's next connection has another port.
     DsrCollision = 41, false, "dsr_collision", "DSR: client port in use with the same backend";
+    /// An ICMP error about an outer header of ours quotes too little of what is inside to tell whose packet that was.
+    DsrErrorLost = 42, false, "dsr_error_lost", "DSR: ICMP error that does not tell whose packet it is about";
     /// A later fragment to a service's own address, of a datagram whose first fragment has not been here.
     FragmentOrphan = 50, true, "fragment_orphan", "IP fragment before its first fragment";
     /// As `forwarded`, but by XDP: the packet never left the driver.

@@ -59,7 +59,7 @@ pub const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "remote backend by DSR, address in an option",
-        cases: &["dsr::"],
+        cases: &["dsr::", "dsr_fail_over::"],
         without: &[(&["pod_ingress", "pod_egress"], OUTSIDE)],
     },
     Feature {
@@ -77,7 +77,7 @@ pub const FEATURES: &[Feature] = &[
         cases: &["driver::", "driver_dsr::"],
         without: &[(&["tc_egress", "pod_ingress", "pod_egress"], "XDP is where packets come in by a device")],
     },
-    Feature { title: "ICMP errors about flows", cases: &["icmp_error::"], without: &[] },
+    Feature { title: "ICMP errors about flows", cases: &["icmp_error::", "dsr_error::"], without: &[] },
     Feature { title: "fragments", cases: &["fragments::"], without: &[] },
     Feature { title: "SNAT ports and the node's own sockets", cases: &["local_socket::"], without: &[] },
     Feature {

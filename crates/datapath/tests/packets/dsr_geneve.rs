@@ -51,7 +51,7 @@ pub fn enclosed(packet: &Packet, pod: IpAddr, service: (IpAddr, u16), source: u1
     frame
 }
 
-fn told(packet: &Packet, service: (IpAddr, u16)) -> Vec<u8> {
+pub fn told(packet: &Packet, service: (IpAddr, u16)) -> Vec<u8> {
     enclosed(packet, packet.dst, service, 50_000)
 }
 

@@ -13,7 +13,7 @@ const UDP: u8 = 17;
 const MTU: u32 = 1300;
 
 /// Type and code.
-type Code = (u8, u8);
+pub type Code = (u8, u8);
 
 /// Every kind of error that quotes a packet: for IPv4 and IPv6, and whether it names an MTU.
 const ERRORS: [(Code, Code, bool); 4] =
@@ -21,7 +21,7 @@ const ERRORS: [(Code, Code, bool); 4] =
 
 /// How much of the packet a router quotes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Quote {
+pub enum Quote {
     Whole,
     /// The IP header and 8 bytes (RFC 792).
     Short,
@@ -44,11 +44,11 @@ fn world(f: Family, local: bool) -> World {
     w
 }
 
-fn middlebox(f: Family) -> IpAddr {
+pub fn middlebox(f: Family) -> IpAddr {
     if f == Family::V4 { "192.0.2.9" } else { "2001:db8:9::9" }.parse().unwrap()
 }
 
-fn quote(packet: &Packet, how: Quote) -> Vec<u8> {
+pub fn quote(packet: &Packet, how: Quote) -> Vec<u8> {
     let ip = packet.bytes()[14..].to_vec();
     let v4 = packet.src.is_ipv4();
     let header = if v4 { 20 } else { 40 };
@@ -91,7 +91,7 @@ fn sum16(bytes: &[u8]) -> u16 {
 }
 
 /// The frame of an error from `src` to `dst`.
-fn error(src: IpAddr, dst: IpAddr, (kind, code): (u8, u8), mtu: u32, quoted: &[u8]) -> Vec<u8> {
+pub fn error(src: IpAddr, dst: IpAddr, (kind, code): (u8, u8), mtu: u32, quoted: &[u8]) -> Vec<u8> {
     let mut icmp = vec![kind, code, 0, 0];
     icmp.extend(mtu.to_be_bytes());
     icmp.extend(quoted);

@@ -7,6 +7,8 @@
 mod calico;
 mod coverage;
 mod dsr;
+mod dsr_error;
+mod dsr_fail_over;
 mod dsr_geneve;
 mod dsr_ipip;
 mod flows;

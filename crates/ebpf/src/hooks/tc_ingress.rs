@@ -4,7 +4,7 @@ use crate::hooks::by_family;
 use crate::outcome::{NEXT, Outcome, tc_verdict};
 use crate::packet::{Packet, Skb};
 use crate::steps::dsr::Dispatch;
-use crate::steps::dsr::end;
+use crate::steps::dsr::{end, error::Tell};
 use crate::steps::known::{Entered, Known};
 use crate::steps::parse::{Parse, Parsed, parse};
 use crate::steps::reject::Reject;
@@ -24,7 +24,7 @@ extern "C" fn tc_ingress(skb: *mut __sk_buff) -> i32 {
 }
 
 #[inline(never)]
-pub fn verdict<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> i32 {
+pub fn verdict<P: Packet, A: Parse + Reject + Dispatch + Tell>(pkt: P) -> i32 {
     let outcome = ingress::<P, A>(pkt);
     let verdict = tc_verdict(pkt, outcome, Direction::Ingress);
     // Last, where the verifier has forgotten the ways by which it came to be translated.
@@ -36,7 +36,7 @@ pub fn verdict<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> i32 {
 
 /// parse -> known flow? -> frontend? -> start a flow.
 #[inline(always)]
-fn ingress<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
+fn ingress<P: Packet, A: Parse + Reject + Dispatch + Tell>(pkt: P) -> Outcome {
     let mut carried = 0;
     if end::may_carry::<P, A>(pkt) {
         carried = end::uncover::<P, A>(pkt);
@@ -48,7 +48,9 @@ fn ingress<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
         return fragments::follow(pkt, serves, |p: &Parsed<A>| fragments::orphan(pkt, p, Scope::External));
     };
     if p.is_icmp() {
-        return icmp_error::relay(pkt, p, serves).unwrap_or_else(|| vip::icmp(pkt, p, Scope::External));
+        return dsr::error::relay(pkt, p)
+            .or_else(|| icmp_error::relay(pkt, p, serves_errors))
+            .unwrap_or_else(|| vip::icmp(pkt, p, Scope::External));
     }
     if end::may_inform(p, carried)
         && let Some(outcome) = end::arrive(pkt, p, carried)
@@ -92,6 +94,13 @@ fn ingress<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
 #[inline(always)]
 pub(super) fn serves(flags: u16) -> bool {
     flags & flow_flag::POD == 0 && flags & (flow_flag::REPLY | flow_flag::SNAT) != flow_flag::REPLY
+}
+
+/// The same of errors: those about a DSR flow's plain packets meet no other hook, and may pass here on their way to the client.
+#[inline(always)]
+fn serves_errors(flags: u16) -> bool {
+    const ANSWERS: u16 = flow_flag::DSR | flow_flag::REPLY;
+    serves(flags) || flags & ANSWERS == ANSWERS
 }
 
 /// Rewrites a packet of a known flow and sends it on.

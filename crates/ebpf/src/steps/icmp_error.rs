@@ -14,7 +14,7 @@ use core::mem::offset_of;
 use shunt_common::{Flow, Proto, Reason, csum, flow_flag};
 
 /// Bytes of an ICMP error before the packet that it quotes (RFC 792, RFC 4443).
-const BEFORE_QUOTE: u32 = 8;
+pub const BEFORE_QUOTE: u32 = 8;
 
 /// Sends an error where the sender of the quoted packet is. `None` when it is no error, is about no flow of ours, or about
 /// one that another hook serves, as `serves` says of its row's flags.
@@ -24,7 +24,7 @@ pub fn relay<P: Packet, A: Parse>(
     p: &Parsed<A>,
     serves: impl FnOnce(u16) -> bool,
 ) -> Option<Outcome> {
-    if p.tcp >= 32 || A::ERRORS >> p.tcp & 1 == 0 || p.fragment {
+    if !is_error(p) {
         return None;
     }
     let row = about(pkt, p)?;
@@ -44,33 +44,45 @@ pub fn relay<P: Packet, A: Parse>(
     })
 }
 
+/// Whether an ICMP packet is an error that quotes another packet.
+#[inline(always)]
+pub fn is_error<A: Family>(p: &Parsed<A>) -> bool {
+    p.tcp < 32 && A::ERRORS >> p.tcp & 1 != 0 && !p.fragment
+}
+
 /// The row of the answer to the quoted packet. What is quoted stays in this CPU's room.
 #[inline(never)]
 fn about<P: Packet, A: Parse>(pkt: P, p: &Parsed<A>) -> Option<&'static Flow<A>> {
     let scratch = A::scratch()?;
     // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
     let quoted = unsafe { &mut (*scratch).quoted };
-    let n = A::network(pkt, bounded(p.l4) + BEFORE_QUOTE, quoted)?;
+    // Errors go to whom they quote; anything else is forged.
+    if !read(pkt, p, quoted) || quoted.key.src != p.key.dst {
+        return None;
+    }
+    let answer = quoted.key.reversed();
+    // SAFETY: a value of the flow map; the kernel keeps it in place while the program runs.
+    A::flow(&answer).map(|row| unsafe { &*row })
+}
+
+/// Reads the quoted packet's tuple; `false` when too little is quoted, or another protocol's.
+#[inline(always)]
+pub fn read<P: Packet, A: Parse>(pkt: P, p: &Parsed<A>, quoted: &mut Parsed<A>) -> bool {
+    let Some(n) = A::network(pkt, bounded(p.l4) + BEFORE_QUOTE, quoted) else { return false };
     // Every router quotes 8 bytes of what it could not send on: ports are among them, but not TCP's sum.
     let mut head = [0u32; 2];
     if n.fragment == Fragment::Later || !pkt.load(n.l4, &mut head) {
-        return None;
+        return false;
     }
     let proto = u32::from(n.proto);
     if proto != Proto::Tcp as u32 && proto != Proto::Udp as u32 && proto != Proto::Sctp as u32 {
-        return None;
-    }
-    // Errors go to whom they quote; anything else is forged.
-    if quoted.key.src != p.key.dst {
-        return None;
+        return false;
     }
     quoted.key.sport.0 = head[0] as u16;
     quoted.key.dport.0 = (head[0] >> 16) as u16;
     quoted.key.proto = proto;
     quoted.l4 = n.l4;
-    let answer = quoted.key.reversed();
-    // SAFETY: a value of the flow map; the kernel keeps it in place while the program runs.
-    A::flow(&answer).map(|row| unsafe { &*row })
+    true
 }
 
 /// Who the error comes from. The sender of the quoted packet knows the far end by another address, and a node may not be
@@ -82,7 +94,7 @@ fn speaker<A: Family>(p: &Parsed<A>, row: &Flow<A>) -> A {
 
 /// Rewrites and sends by the FIB. No error of ours tells that this failed: errors never beget errors (RFC 1122 3.2.2).
 #[inline(never)]
-fn by_route<P: Packet, A: Parse>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> Outcome {
+pub fn by_route<P: Packet, A: Parse>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> Outcome {
     if p.ttl <= 1 {
         return Outcome::Drop(Reason::TtlExceeded);
     }

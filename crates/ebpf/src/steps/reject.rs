@@ -81,7 +81,7 @@ pub fn send_back<P: Packet>(pkt: P) -> bool {
 
 /// One of this CPU's tokens, if there is one left. High half: jiffies of the last refill; low half: tokens.
 #[inline(always)]
-fn take_token() -> bool {
+pub fn take_token() -> bool {
     let Some(bucket) = REPLY_TOKENS.get_ptr_mut(0) else { return false };
     let now = jiffies();
     // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.

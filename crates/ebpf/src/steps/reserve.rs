@@ -5,6 +5,7 @@ use crate::family::Family;
 use crate::maps::Scratch;
 use crate::outcome::count;
 use crate::packet::Packet;
+use crate::steps::dsr::fail_over;
 use crate::steps::parse::Parsed;
 use crate::steps::{jiffies, local_socket, pick, ring};
 use aya_ebpf::helpers::generated::bpf_loop;
@@ -86,9 +87,9 @@ pub fn reserve<P: Packet, A: Family>(pkt: P, p: &Parsed<A>, scratch: &mut Scratc
     row.sport = port;
     row.dport = wanted.backend.port;
     row.delta = there;
-    row.flags = wanted.flags;
-    row.seen = said;
-    row.peer_seen = 0;
+    // Nothing but what the packet says, unless the flow came another way before.
+    row.flags = wanted.flags | row.flags & flow_flag::CONFIRMED;
+    (row.seen, row.peer_seen) = (row.peer_seen, row.seen);
     row.ring = ring::take(&p.key);
     match A::insert_flow(&p.key, &scratch.row) {
         Ok(()) => Ok(()),
@@ -117,20 +118,37 @@ const FULL: u8 = 2;
 /// Inserts the reply row under the first free port and leaves that port in its key.
 #[inline(always)]
 fn reserve_reply<P: Packet, A: Family>(pkt: P, scratch: &mut Scratch<A>) -> Result<(), Refused> {
+    let snat = scratch.row.flags & flow_flag::SNAT != 0;
+    if !snat {
+        // The client's port stays unless the client has another flow to this very backend.
+        match A::insert_flow(&scratch.reply, &scratch.row) {
+            Ok(()) => return Ok(()),
+            Err(EEXIST) if fail_over::comes_directly(scratch) => return Ok(()),
+            Err(EEXIST) => count(Reason::SnatCollision, Direction::Ingress, 0),
+            Err(_) => return Err(Refused::Full),
+        }
+        // The backend answers a DSR client itself, so its port is not ours to change.
+        if scratch.row.flags & flow_flag::DSR != 0 {
+            return Err(Refused::Exhausted);
+        }
+    }
     let mut attempts = Attempts {
         pkt,
         scratch: &raw mut *scratch,
         random: pick::random(),
         client: scratch.row.dport.host(),
-        snat: scratch.row.flags & flow_flag::SNAT != 0,
+        snat,
         result: TAKEN,
     };
-    // The backend answers a DSR client itself, so its port is not ours to change.
-    let tries = if scratch.row.flags & flow_flag::DSR != 0 { 1 } else { snat::TRIES };
     // A helper's loop, not our own: the verifier looks at its body once instead of once for each turn.
     // SAFETY: the callback has the signature that bpf_loop wants, and the context outlives the call.
     unsafe {
-        bpf_loop(tries, try_port::<P, A> as *mut c_void, (&raw mut attempts).cast(), 0);
+        bpf_loop(
+            snat::TRIES - u32::from(!snat),
+            try_port::<P, A> as *mut c_void,
+            (&raw mut attempts).cast(),
+            0,
+        );
     }
     match attempts.result {
         RESERVED => Ok(()),
@@ -144,12 +162,10 @@ extern "C" fn try_port<P: Packet, A: Family>(attempt: u32, attempts: *mut Attemp
     // SAFETY: the context of the loop. The room is reached through it and not looked up again: the caller borrows it, and
     // LLVM would not see it change otherwise.
     let (attempts, scratch) = unsafe { (&mut *attempts, &mut *(*attempts).scratch) };
-    // Without SNAT the client's port stays unless the client has another flow to this very backend.
-    if attempts.snat || attempt > 0 {
-        let (min, max) = (config::snat_min(), config::snat_max());
-        scratch.reply.dport =
-            PortBe::new(snat::candidate(attempts.client, attempts.random, attempt, min, max));
-    }
+    // Without SNAT the first one has been tried.
+    let attempt = attempt + u32::from(!attempts.snat);
+    let (min, max) = (config::snat_min(), config::snat_max());
+    scratch.reply.dport = PortBe::new(snat::candidate(attempts.client, attempts.random, attempt, min, max));
     if !attempts.snat || !local_socket::owns(attempts.pkt, &scratch.reply) {
         match A::insert_flow(&scratch.reply, &scratch.row) {
             Ok(()) => {

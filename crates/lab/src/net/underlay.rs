@@ -6,9 +6,11 @@ use crate::topology::{Style, Topology};
 use anyhow::Result;
 
 /// Sysctls of a namespace that forwards. Reverse path filtering is loose, as systemd sets it on Debian and Ubuntu. Kernels send
-/// a peer one ICMP error a second, which would make silence of every other refusal in a row of them.
-pub const FORWARDS: [(&str, &str); 6] = [
+/// a peer one ICMP error a second, which would make silence of every other refusal in a row of them; and they take a router's
+/// word for a shorter way than the one that was laid.
+pub const FORWARDS: [(&str, &str); 7] = [
     ("net/ipv4/ip_forward", "1"),
+    ("net/ipv4/conf/all/accept_redirects", "0"),
     ("net/ipv4/conf/default/rp_filter", "2"),
     ("net/ipv4/icmp_ratelimit", "0"),
     ("net/ipv6/conf/all/forwarding", "1"),

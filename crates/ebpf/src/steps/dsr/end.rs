@@ -9,9 +9,9 @@ use crate::headers::ETH_LEN;
 use crate::maps::Scratch;
 use crate::outcome::{Outcome, count};
 use crate::packet::Packet;
-use crate::steps::dsr::geneve;
-use crate::steps::dsr::info::Info;
+use crate::steps::dsr::info::{self, Info};
 use crate::steps::dsr::wrap::{self, Wrap};
+use crate::steps::dsr::{fail_over, geneve};
 use crate::steps::known::{self, Entered};
 use crate::steps::parse::{Parse, Parsed};
 use crate::steps::pick::slot_id;
@@ -79,7 +79,7 @@ fn wrapped<P: Packet, A: Info + Wrap>(pkt: P, key: &mut FlowKey<A>) -> Option<u3
 /// The same for a packet inside a tunnel; what the tunnel's header says is left in `scratch`.
 #[inline(always)]
 fn enclosed<P: Packet, A: Info + Wrap>(pkt: P, scratch: &mut Scratch<A>) -> Option<u32> {
-    let (addr, port) = geneve::told(pkt)?;
+    let (addr, port) = geneve::told(pkt, ETH_LEN + A::HEADER)?;
     let pod = A::target(pkt)?;
     let key = &mut scratch.reply;
     if !A::peek(pkt, geneve::inside::<A>(), key) || key.dst != pod {
@@ -95,7 +95,7 @@ fn enclosed<P: Packet, A: Info + Wrap>(pkt: P, scratch: &mut Scratch<A>) -> Opti
 #[inline(always)]
 pub fn arrive<P: Packet, A: Parse + Info>(pkt: P, p: &Parsed<A>, carried: u32) -> Option<Outcome> {
     let (addr, port) = match carried {
-        0 => A::informed(pkt)?,
+        0 => A::informed(pkt, info::at::<A>())?,
         // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks.
         _ => unsafe { (*A::scratch()?).told },
     };
@@ -123,6 +123,7 @@ pub fn arrive<P: Packet, A: Parse + Info>(pkt: P, p: &Parsed<A>, carried: u32) -
     Some(match follow(p, addr, port) {
         Following::Known => Outcome::Stack,
         Following::Other => Outcome::Drop(Reason::DsrCollision),
+        Following::Nobody if fail_over::comes_past(p, addr, port) => Outcome::Stack,
         Following::Nobody => match remember(p, addr, port, frontend.service, id) {
             Ok(()) => Outcome::Stack,
             Err(reason) => Outcome::Drop(reason),

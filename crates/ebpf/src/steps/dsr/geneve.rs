@@ -15,7 +15,7 @@ use shunt_common::{PortBe, csum};
 /// The port that Geneve has been given, as it stands in memory.
 const PORT: u16 = 6081u16.to_be();
 /// Protocol number.
-const UDP: u8 = 17;
+pub const UDP: u8 = 17;
 /// Critical options are present: whoever does not know them must drop the packet.
 const CRITICAL: u8 = 0x40;
 /// Cilium's option class, as it stands in memory.
@@ -139,10 +139,17 @@ pub fn is_enclosed<P: Packet, A: Wrap>(pkt: P) -> bool {
     unsafe { (*udp).dport == PORT && (*udp).check == 0 }
 }
 
-/// What the option says; `None` when it is none of ours.
+/// Whether the UDP header at an offset is Geneve's.
 #[inline(always)]
-pub fn told<P: Packet, A: Wrap>(pkt: P) -> Option<(A, PortBe)> {
+pub fn is_port<P: Packet>(pkt: P, at: u32) -> bool {
+    let mut dport = 0u16;
+    pkt.load(at + core::mem::offset_of!(UdpHeader, dport) as u32, &mut dport) && dport == PORT
+}
+
+/// What the option says that follows the UDP header at an offset; `None` when it is none of ours.
+#[inline(always)]
+pub fn told<P: Packet, A: Wrap>(pkt: P, at: u32) -> Option<(A, PortBe)> {
     let mut tunnel = Tunnel::new(A::ZERO, PortBe(0));
-    let at = ETH_LEN + A::HEADER + size_of::<UdpHeader>() as u32;
-    (pkt.load(at, &mut tunnel) && tunnel.is_ours()).then_some((tunnel.addr, tunnel.port))
+    (pkt.load(at + size_of::<UdpHeader>() as u32, &mut tunnel) && tunnel.is_ours())
+        .then_some((tunnel.addr, tunnel.port))
 }

@@ -16,8 +16,8 @@ pub trait Info: Family {
     /// Adds it behind the fixed IP header; `p` is the packet as it came. `false` when there is no room or the kernel
     /// refuses.
     fn inform<P: Packet>(pkt: P, p: &Parsed<Self>) -> bool;
-    /// Reads it; `None` when the packet carries none.
-    fn informed<P: Packet>(pkt: P) -> Option<(Self, PortBe)>;
+    /// Reads it where it would stand, at offset `at`; `None` when it is none.
+    fn informed<P: Packet>(pkt: P, at: u32) -> Option<(Self, PortBe)>;
     /// Takes it away.
     fn disinform<P: Packet>(pkt: P) -> bool;
     /// Whether an address can be a service's at all: one host's, and reachable from elsewhere.
@@ -60,7 +60,7 @@ const LEN6: u32 = size_of::<Option6>() as u32;
 const _: () = assert!(LEN4 == 8 && LEN6 == 24);
 
 /// Where the information stands.
-const fn at<A: Family>() -> u32 {
+pub const fn at<A: Family>() -> u32 {
     ETH_LEN + A::HEADER
 }
 
@@ -118,8 +118,8 @@ impl Info for Ip4 {
     }
 
     #[inline(always)]
-    fn informed<P: Packet>(pkt: P) -> Option<(Self, PortBe)> {
-        let option = pkt.at::<Option4>(at::<Self>())?;
+    fn informed<P: Packet>(pkt: P, at: u32) -> Option<(Self, PortBe)> {
+        let option = pkt.at::<Option4>(at)?;
         // SAFETY: `at` checked the bounds.
         let option = unsafe { *option };
         (option.kind == OPTION4).then_some((Self([option.addr]), PortBe(option.port)))
@@ -172,13 +172,13 @@ impl Info for Ip6 {
     }
 
     #[inline(always)]
-    fn informed<P: Packet>(pkt: P) -> Option<(Self, PortBe)> {
-        let h = pkt.at::<Ip6Header>(ETH_LEN)?;
+    fn informed<P: Packet>(pkt: P, at: u32) -> Option<(Self, PortBe)> {
+        let h = pkt.at::<Ip6Header>(at - Self::HEADER)?;
         // SAFETY: `at` checked the bounds.
         if unsafe { (*h).next } != DESTINATION {
             return None;
         }
-        let option = pkt.at::<Option6>(at::<Self>())?;
+        let option = pkt.at::<Option6>(at)?;
         // SAFETY: as above.
         let option = unsafe { &*option };
         let ours = option.kind == OPTION6 && u32::from(option.len) == LEN6 / 8 - 1;

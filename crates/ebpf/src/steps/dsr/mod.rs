@@ -6,6 +6,8 @@
 //! made, so nothing has to be known of other nodes.
 
 pub mod end;
+pub mod error;
+pub mod fail_over;
 pub mod geneve;
 pub mod info;
 pub mod wrap;
