@@ -10,6 +10,10 @@ mod driver;
 mod driver_dsr;
 #[path = "../packets/dsr.rs"]
 mod dsr;
+#[path = "../packets/dsr_error.rs"]
+mod dsr_error;
+#[path = "../packets/dsr_fail_over.rs"]
+mod dsr_fail_over;
 #[path = "../packets/dsr_geneve.rs"]
 mod dsr_geneve;
 #[path = "../packets/dsr_ipip.rs"]
