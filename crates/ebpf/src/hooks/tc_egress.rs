@@ -35,8 +35,9 @@ fn egress<P: Packet, A: Parse>(pkt: P) -> Outcome {
         return local_socket::move_aside(pkt, p).unwrap_or_else(|| vip::leave(p.key.dst));
     };
     // The tuple is also that of the flow's own packets on the wire, for whose sake a socket was moved: those came by an
-    // interface.
-    let foreign = row.has(flow_flag::LOCAL_SOCKET) && pkt.ingress_ifindex() != 0;
+    // interface, as do the answers of a pod to a client that was moved.
+    let moved = row.has(flow_flag::LOCAL_SOCKET) && !row.has(flow_flag::REPLY);
+    let foreign = moved && pkt.ingress_ifindex() != 0;
     if foreign || !serves(row.get().flags) {
         return Outcome::Pass;
     }
