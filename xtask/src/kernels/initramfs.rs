@@ -70,7 +70,7 @@ fn tool_with_libraries(tool: &str, root: &Path) -> Result<()> {
 
 /// The guest's first process.
 fn script(programs: &[Program]) -> String {
-    let mut script = String::from(include_str!("init.sh"));
+    let mut script = include_str!("init.sh").replace("@MODULES@", &MODULES.join(" "));
     for Program { name, env, args, .. } in programs {
         script.push_str(&format!("echo\n{env} /tests/{name} {args}\necho \"@@ exit {name} $?\"\n"));
     }
