@@ -1,7 +1,7 @@
 //! ICMP errors about packets that were dispatched, from a router on the way to the backend's node: the client hears of its own
 //! packet.
 
-use crate::dsr::{self, ask, node, onward, redirected};
+use crate::dsr::{self, added, ask, node, onward, redirected};
 use crate::icmp_error::{Code, Quote, error, middlebox, quote};
 use crate::packet::{ACK, IcmpError, Kind, Packet, SYN};
 use crate::world::{BOTH, DROP, Family, NEXT, REDIRECT, World};
@@ -11,16 +11,6 @@ use std::net::IpAddr;
 
 const TUNNELS: [u32; 2] = [feature::DSR_IPIP, feature::DSR_GENEVE];
 const MTU: u32 = 1400;
-
-/// Bytes that a dispatch adds.
-fn added(f: Family, dispatch: u32) -> usize {
-    let (v4, v6) = match dispatch {
-        feature::DSR_OPT => (8, 24),
-        feature::DSR_IPIP => (20, 40),
-        _ => (48, 80),
-    };
-    if f == Family::V4 { v4 } else { v6 }
-}
 
 const fn header(f: Family) -> usize {
     if matches!(f, Family::V4) { 20 } else { 40 }

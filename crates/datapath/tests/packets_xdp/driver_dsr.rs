@@ -1,6 +1,6 @@
 //! Direct server return from the driver: what XDP sends to a backend's node, byte for byte, and what it leaves to tc.
 
-use crate::dsr::{ask, informed, ip, node, onward};
+use crate::dsr::{added, ask, informed, ip, node, onward};
 use crate::packet::{ACK, IcmpError, Kind, NODE, Packet, SYN, SYN_ACK};
 use crate::world::{BOTH, Family, REDIRECT, REMOTE_NODE, World, XDP_PASS, XDP_REDIRECT, XDP_TX};
 use crate::{coverage, dsr_geneve, dsr_ipip};
@@ -19,16 +19,6 @@ fn each(case: impl Fn(Family, u32, &World)) {
             case(f, dispatch, &node(f, dispatch, false));
         }
     }
-}
-
-/// Bytes by which a dispatched packet grows.
-fn growth(f: Family, dispatch: u32) -> usize {
-    let (v4, v6) = match dispatch {
-        feature::DSR_OPT => (8, 24),
-        feature::DSR_IPIP => (20, 40),
-        _ => (48, 80),
-    };
-    if f == Family::V4 { v4 } else { v6 }
 }
 
 /// The frame that goes to the backend's node for a client's packet; `source` is a tunnel's port.
@@ -155,7 +145,7 @@ fn later_packets_of_a_flow_are_sent_by_the_driver_plain_or_dispatched() {
 fn what_its_dispatch_makes_too_long_is_answered_in_the_driver_with_what_fits() {
     each(|f, dispatch, w| {
         let (headers, error) = if f == Family::V4 { (28, (3, 4)) } else { (48, (2, 0)) };
-        let fits = Packet { len: 1500 - headers - growth(f, dispatch), ..ask(f, Kind::Udp) };
+        let fits = Packet { len: 1500 - headers - added(f, dispatch), ..ask(f, Kind::Udp) };
         let (known, outcome) = first(w, fits, 20_000..20_100, w.eth0);
         let from = source(f, dispatch, &outcome.packet);
         assert_eq!(outcome.packet, dispatched(f, dispatch, &known, from));
@@ -169,7 +159,7 @@ fn what_its_dispatch_makes_too_long_is_answered_in_the_driver_with_what_fits() {
         for answer in answers {
             let told = IcmpError::read(&answer.packet);
             assert_eq!((answer.verdict, told.type_code), (XDP_TX, error));
-            assert_eq!(told.mtu as usize, 1500 - growth(f, dispatch));
+            assert_eq!(told.mtu as usize, 1500 - added(f, dispatch));
             assert_eq!((told.src, told.dst), (f.vip(), f.client()));
         }
         assert_eq!(w.counted(Reason::TooBig), 2);
