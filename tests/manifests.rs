@@ -20,6 +20,9 @@ fn a_directory_of_manifests_is_served_and_followed_live() {
     let dir = lab.dir().join("manifests");
     fs::create_dir(&dir).unwrap();
     let agent = Followed { dir, lab: &lab };
+    // By its node's ranges an endpoint that names no node is known to be of a pod of this one.
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: node1}\nspec: {podCIDRs: [10.244.1.0/24]}\n";
+    agent.write("node.yaml", node);
     agent.write("service.yaml", &service("web", 31500));
     let remote = agent.lab.nodes[1].pods[0].addresses.v4.to_string();
     let local = agent.lab.nodes[0].pods[0].addresses.v4.to_string();

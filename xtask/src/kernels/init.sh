@@ -10,7 +10,7 @@ mount -t cgroup2 none /sys/fs/cgroup
 mount -t tmpfs none /tmp
 mount -t tmpfs none /run
 mkdir -p /var && ln -s /run /var/run
-for module in veth dummy bridge vxlan 8021q sch_ingress cls_bpf; do
+for module in veth dummy bridge vxlan 8021q tun sch_ingress cls_bpf; do
     modprobe "$module" 2>/dev/null
 done
 ip link set lo up

@@ -13,7 +13,7 @@ use super::suite::Files;
 use crate::{binaries, sh};
 
 /// Interfaces and queueing that tests make; Debian builds them as modules.
-const MODULES: [&str; 7] = ["veth", "dummy", "bridge", "vxlan", "8021q", "sch_ingress", "cls_bpf"];
+const MODULES: [&str; 8] = ["veth", "dummy", "bridge", "vxlan", "8021q", "tun", "sch_ingress", "cls_bpf"];
 
 /// What tests call and busybox has only in part.
 const TOOLS: [&str; 2] = ["ip", "tc"];

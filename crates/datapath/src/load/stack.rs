@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Function frames of programs that are compiled are rounded up to so many bytes (`round_up_stack_depth` in
-/// kernel/bpf/verifier.c).
-const ROUNDED: u32 = 16;
+/// Function frames are rounded up to so many bytes, and an empty one too, by the oldest kernel that we promise; by newer
+/// ones to 16, where programs are compiled (`round_up_stack_depth` in kernel/bpf/verifier.c). What fits there fits
+/// everywhere, so that a newer kernel tells what the oldest would refuse.
+const ROUNDED: u32 = 32;
 
 const FRAME: u8 = 10;
 
@@ -90,7 +91,7 @@ fn below(start: usize, functions: &BTreeMap<usize, &[Insn]>, known: &mut BTreeMa
     let Some(body) = functions.get(&start) else { return 0 };
     let callees = body.iter().enumerate().filter_map(|(at, insn)| insn.callee(start + at));
     let deepest = callees.map(|callee| below(callee, functions, known)).max().unwrap_or(0);
-    let depth = frame(body).next_multiple_of(ROUNDED) + deepest;
+    let depth = frame(body).max(1).next_multiple_of(ROUNDED) + deepest;
     known.insert(start, depth);
     depth
 }
@@ -136,16 +137,16 @@ mod tests {
 
     #[test]
     fn a_frame_is_as_deep_as_the_lowest_byte_that_is_named() {
-        assert_eq!(depth(&[EXIT]), 0);
+        assert_eq!(depth(&[EXIT]), 32);
         // *(u64 *)(r10 - 40) = r1
-        assert_eq!(depth(&[insn(0x7b, 10, 1, -40, 0), EXIT]), 48);
+        assert_eq!(depth(&[insn(0x7b, 10, 1, -40, 0), EXIT]), 64);
         // r2 = r10; r2 += -100; and *(u32 *)(r2 - 4) = 0
         let pointer = [insn(0xbf, 2, 10, 0, 0), insn(0x07, 2, 0, 0, -100)];
-        assert_eq!(depth(&[&pointer[..], &[EXIT]].concat()), 112);
-        assert_eq!(depth(&[&pointer[..], &[insn(0x62, 2, 0, -40, 0), EXIT]].concat()), 144);
+        assert_eq!(depth(&[&pointer[..], &[EXIT]].concat()), 128);
+        assert_eq!(depth(&[&pointer[..], &[insn(0x62, 2, 0, -40, 0), EXIT]].concat()), 160);
         // A register that holds something else meanwhile: r2 = *(u64 *)(r1 + 0).
         let other = [insn(0x79, 2, 1, 0, 0), insn(0x07, 2, 0, 0, -400), EXIT];
-        assert_eq!(depth(&[&pointer[..], &other].concat()), 112);
+        assert_eq!(depth(&[&pointer[..], &other].concat()), 128);
     }
 
     #[test]
@@ -154,6 +155,6 @@ mod tests {
         // 0: calls 3 and 5; 3: 16 bytes; 5: 96 bytes.
         let call = |off| insn(Insn::CALL, 0, 1, off, 7);
         let program = [call(2), call(3), EXIT, store(-8), EXIT, store(-90), EXIT];
-        assert_eq!(depth(&program), 96);
+        assert_eq!(depth(&program), 128);
     }
 }

@@ -12,6 +12,7 @@ mod interfaces;
 mod lifecycle;
 mod reading;
 mod sockets;
+mod stack;
 mod storing;
 mod support;
 mod tables;

@@ -147,3 +147,32 @@ fn log(format: LogFormat, verbosity: u8) {
         std::process::exit(101);
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// Set where a test is run by a test, to see how its process ends.
+    const ALONE: &str = "PANIC_ALONE";
+
+    #[test]
+    fn a_panic_of_any_thread_is_told_and_ends_the_agent() {
+        if std::env::var_os(ALONE).is_some() {
+            log(LogFormat::Text, 0);
+            // Without our hook this is the end of a thread, and the test passes.
+            _ = std::thread::spawn(|| panic!("a bug")).join();
+            return;
+        }
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        again.args([
+            "--exact",
+            "--nocapture",
+            "cli::agent::tests::a_panic_of_any_thread_is_told_and_ends_the_agent",
+        ]);
+        let done = again.env(ALONE, "1").env_remove("SHUNT_LOG").output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(101), "{said}{}", String::from_utf8_lossy(&done.stdout));
+        assert!(said.contains("BUG: the agent panicked") && said.contains("a bug"), "{said}");
+    }
+}

@@ -37,7 +37,11 @@ pub fn comes_directly<A: Family>(scratch: &mut Scratch<A>) -> bool {
         row.flags |= old.flags & flow_flag::CONFIRMED;
     }
     (old.seen, old.peer_seen, old.flags) = (row.seen, row.peer_seen, row.flags);
-    A::remove_flow(&scratch.reply.reversed());
+    // Not on the stack, where this is one of the longest chain of calls.
+    let (reply, forward) = (&scratch.reply, &mut scratch.quoted.key);
+    (forward.src, forward.dst, forward.proto) = (reply.dst, reply.src, reply.proto);
+    (forward.sport, forward.dport) = (reply.dport, reply.sport);
+    A::remove_flow(forward);
     true
 }
 
