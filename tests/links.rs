@@ -1,11 +1,15 @@
 //! Clients behind links of other kinds than plain Ethernet: a VLAN, and a link whose packets begin with their IP header.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use shunt_e2e::{eventually, eventually_answers, eventually_answers_by, json as ask, long_answer_is_whole};
+use shunt_e2e::{
+    eventually, eventually_answers, eventually_answers_by, json as ask, long_answer_is_whole, restart_with,
+};
 use shunt_lab::cluster::{Lab, probe};
 use shunt_lab::demo::apply_examples;
 use shunt_lab::net::{netns::Netns, tun};
-use shunt_lab::probe::Datagram;
+use shunt_lab::pattern::digest;
+use shunt_lab::probe::{Answer, Datagram};
+use shunt_lab::sh;
 use shunt_lab::topology::{Style, Topology};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -13,6 +17,8 @@ use std::net::SocketAddr;
 /// The node's end of the link, and the client's.
 const NODE: [&str; 2] = ["172.30.7.1", "fd00:77::1"];
 const CLIENT: [&str; 2] = ["172.30.7.2", "fd00:77::2"];
+/// Bytes of a long transfer.
+const LONG: u64 = 3_000_000;
 /// A load balancer's address that the examples have.
 const EXTERNAL: [&str; 2] = ["198.51.100.10", "fd00:e::10"];
 
@@ -78,9 +84,9 @@ fn everything_works(lab: &Lab, link: &str) {
     }
 }
 
-/// The programs that run on the first node's device, by their hooks' names.
-fn hooks(lab: &Lab, device: &str) -> Vec<String> {
-    let status = ask(&lab.nodes[0].agent, "status");
+/// The programs that run on a node's device, by their hooks' names.
+fn hooks(lab: &Lab, node: usize, device: &str) -> Vec<String> {
+    let status = ask(&lab.nodes[node].agent, "status");
     let all = status["attachments"].as_array().cloned().unwrap_or_default();
     let on = all.iter().filter(|a| a["interface"] == device);
     let mut hooks: Vec<String> = on.map(|a| a["hook"].as_str().unwrap_or_default().to_owned()).collect();
@@ -93,8 +99,79 @@ fn clients_behind_a_link_without_ethernet_are_served() {
     let lab = lab("tun");
     tun::connect("tun7", [&lab.nodes[0].host.netns, &lab.client.netns]).unwrap();
     address(&lab, "tun7");
-    assert_eq!(hooks(&lab, "tun7"), ["l3_egress", "l3_ingress"]);
+    assert_eq!(hooks(&lab, 0, "tun7"), ["l3_egress", "l3_ingress"]);
     everything_works(&lab, "a tun device");
+}
+
+/// Direct server return, first between nodes on Ethernet for a client behind such a link, then with such a link between the nodes,
+/// too; replies leave the backend's node by one in any case.
+#[test]
+fn direct_return_works_by_links_without_ethernet() {
+    let mut lab = lab("tun-dsr");
+    let [first, second] = [0, 1].map(|i| lab.nodes[i].host.netns.clone());
+    let [first, second] = [&first, &second];
+    tun::connect("tun7", [first, &lab.client.netns]).unwrap();
+    tun::connect("tun8", [second, &lab.client.netns]).unwrap();
+    tun::connect("tun9", [first, second]).unwrap();
+    // Reverse path filters refuse everything on a device without an address.
+    for (netns, device, addr) in [
+        (&lab.client.netns, "tun8", "172.30.8.2/24"),
+        (second, "tun8", "172.30.8.1/24"),
+        (first, "tun9", "172.30.9.1/24"),
+        (second, "tun9", "172.30.9.2/24"),
+    ] {
+        netns.ip(&[format!("link set {device} up"), format!("addr add {addr} dev {device}")]).unwrap();
+    }
+    let routes = [format!("{}/32", CLIENT[0]), format!("{}/128", CLIENT[1])];
+    second.ip(&routes.map(|to| format!("route add {to} dev tun8"))).unwrap();
+    address(&lab, "tun7");
+    for between in ["eth0", "tun9"] {
+        if between == "tun9" {
+            let pod = lab.nodes[1].pods[0].addresses;
+            let lines = [false, true].map(|v6| format!("route replace {} dev tun9", pod.of(v6)));
+            lab.nodes[0].host.netns.ip(&lines).unwrap();
+        }
+        for dispatch in ["opt", "ipip", "geneve"] {
+            let dispatch = format!("loadBalancer.dsrDispatch={dispatch}");
+            restart_with(&mut lab, &["loadBalancer.mode=dsr", &dispatch]);
+            lab.settle().unwrap();
+            for (node, device) in [(0, "tun7"), (0, "tun9"), (1, "tun8"), (1, "tun9")] {
+                eventually("the programs are on the link", || match &hooks(&lab, node, device)[..] {
+                    [a, b] if a == "l3_egress" && b == "l3_ingress" => Ok(()),
+                    other => Err(format!("{device}: {other:?}")),
+                });
+            }
+            for v6 in [false, true] {
+                let what = format!("{dispatch} by {between}, v6: {v6}");
+                let before = ["tun9", "tun8"].map(|device| passed(second, device));
+                goes_straight(&lab, v6, &what);
+                let after = ["tun9", "tun8"].map(|device| passed(second, device));
+                assert_eq!(after[0][0] - before[0][0] > LONG, between == "tun9", "{what}: between the nodes");
+                assert!(after[1][1] - before[1][1] > LONG, "{what}: replies leave straight for the client");
+            }
+        }
+    }
+}
+
+/// Bytes that came in and went out by a device.
+fn passed(netns: &Netns, device: &str) -> [u64; 2] {
+    let text = sh::output("ip", &["-n", netns.name(), "-j", "-s", "link", "show", "dev", device]).unwrap();
+    let links: serde_json::Value = serde_json::from_str(&text).unwrap();
+    ["rx", "tx"].map(|way| links[0]["stats64"][way]["bytes"].as_u64().unwrap())
+}
+
+/// TCP and UDP, and transfers both ways, to a backend on the other node, which sees its client.
+fn goes_straight(lab: &Lab, v6: bool, what: &str) {
+    let at = SocketAddr::new(lab.nodes[0].addresses.of(v6), 30082);
+    let seen = format!("pod2-1 {}", CLIENT[usize::from(v6)]);
+    for _ in 0..2 {
+        assert_eq!(eventually_answers(&lab.client, at), seen, "{what}");
+        let got: Datagram = probe(&lab.client, &["udp", &at.to_string()]).unwrap();
+        assert_eq!(got, Datagram { answer: Answer::Ok(seen.clone()), from: Some(at) }, "{what}");
+    }
+    long_answer_is_whole(&lab.client, at, LONG as usize, what);
+    let sent: Answer = probe(&lab.client, &["send", &at.to_string(), "--bytes", &LONG.to_string()]).unwrap();
+    assert_eq!(sent, Answer::Ok(digest(LONG as usize)), "{what}");
 }
 
 #[test]
@@ -117,6 +194,6 @@ fn clients_behind_a_vlan_are_served() {
     }
     tagged(client).unwrap();
     address(&lab, "up7.10");
-    assert_eq!(hooks(&lab, "up7.10"), ["tc_egress", "tc_ingress"]);
+    assert_eq!(hooks(&lab, 0, "up7.10"), ["tc_egress", "tc_ingress"]);
     everything_works(&lab, "a VLAN");
 }

@@ -37,6 +37,9 @@ pub struct About {
     pub came_by: u32,
     /// Its mark.
     pub mark: u32,
+    /// At tc: payload of each of the segments that it will be cut into (`gso_size`); zero for a packet that stays whole. The
+    /// kernel is not told what kind of segments they are, so it refuses to make such a packet longer or shorter.
+    pub segment: u32,
     /// At XDP: so many bytes at the front of it are metadata, for which the driver has less room in front. A multiple of four, up
     /// to 32, since kernel 6.9 up to 216.
     pub metadata: u32,
@@ -60,11 +63,12 @@ pub struct Outcome {
 /// Room for a packet that a program makes longer (generated answers, encapsulation).
 const HEADROOM: usize = 512;
 
-/// Length of the kernel's `struct __sk_buff`, and where in it `mark`, `ingress_ifindex` and `ifindex` lie.
+/// Length of the kernel's `struct __sk_buff`, and where in it `mark`, `ingress_ifindex`, `ifindex` and `gso_size` lie.
 const CONTEXT: usize = 192;
 const CONTEXT_MARK: usize = 8;
 const CONTEXT_INGRESS_IFINDEX: usize = 36;
 const CONTEXT_IFINDEX: usize = 40;
+const CONTEXT_GSO_SIZE: usize = 176;
 
 impl TestRun {
     /// Makes the maps, for programs with this configuration. `config.ring_size` is set from `sizes`; zero `hz` means the
@@ -126,6 +130,7 @@ impl TestRun {
             (CONTEXT_MARK, about.mark),
             (CONTEXT_INGRESS_IFINDEX, about.came_by),
             (CONTEXT_IFINDEX, about.ifindex),
+            (CONTEXT_GSO_SIZE, about.segment),
         ] {
             context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
         }

@@ -7,6 +7,7 @@ use crate::dsr_ipip::cover;
 use crate::packet::{ACK, Kind, Packet, SYN};
 use crate::world::{BOTH, Family, NEXT, REDIRECT, World};
 use shunt_common::{Reason, feature};
+use shunt_datapath::testrun::About;
 use std::net::IpAddr;
 
 /// Where the outer UDP header stands, and the tunnel's.
@@ -101,6 +102,40 @@ fn every_datagram_and_every_segment_of_a_flow_whose_beginning_was_not_seen_names
                 w.age(&ask(f, kind));
             }
         }
+    }
+}
+
+/// Uncut datagrams of a client as they leave the node that balances.
+fn batch(w: &World, packet: &Packet) -> Packet {
+    let about = About { ifindex: w.eth0, segment: 500, ..About::default() };
+    let got = w.with_about("tc_ingress", &Packet { len: 1300, ..*packet }.bytes(), about);
+    assert_eq!(got.verdict, REDIRECT, "{:?}", w.reasons());
+    Packet::read(&got.packet)
+}
+
+#[test]
+fn a_batch_of_datagrams_goes_plainly_behind_one_that_named_the_service() {
+    for f in BOTH {
+        let w = balancer(f);
+        let whole = Packet { len: 1300, ..onward(&ask(f, Kind::Udp), f.remote_pod()) };
+        let from = sent(f, &w, &ask(f, Kind::Udp));
+        // By the cached route, and by a fresh one.
+        for _ in 0..2 {
+            assert_eq!(batch(&w, &ask(f, Kind::Udp)), whole);
+            w.age(&ask(f, Kind::Udp));
+        }
+        assert_eq!(sent(f, &w, &ask(f, Kind::Udp)), from, "the next one by itself is told again");
+    }
+}
+
+#[test]
+fn a_flow_that_begins_with_a_batch_of_datagrams_goes_by_snat() {
+    for f in BOTH {
+        let w = balancer(f);
+        let first = batch(&w, &ask(f, Kind::Udp));
+        assert_eq!((first.src, first.dst), (f.node(), f.remote_pod()));
+        let next = Packet::read(&redirected(&w, &ask(f, Kind::Udp)));
+        assert_eq!((next.src, next.sport), (first.src, first.sport), "and stays there");
     }
 }
 

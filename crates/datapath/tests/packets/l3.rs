@@ -1,9 +1,13 @@
 //! Devices whose packets begin with their IP header, without Ethernet (a tunnel, a tun device): the programs that run there.
 //!
 //! A test run takes the first 14 bytes of what it is given for an Ethernet header, and reads the packet's protocol there. So
-//! the sources of these packets are addresses that have the EtherType where it looks.
+//! the sources of these packets are addresses that have the EtherType where it looks. And it has room opened and closed behind
+//! those 14 bytes, which no such device does: packets that grow or shrink there (direct server return's) are tried end to end
+//! (`tests/links.rs`), and here what becomes of the others of their flows.
 
 use crate::coverage;
+use crate::dsr::{DSR, informed, serve};
+use crate::dsr_geneve::told;
 use crate::packet::{ACK, IcmpError, Kind, NODE, Packet, SYN, SYN_ACK};
 use crate::world::{BOTH, DROP, Family, NEXT, REDIRECT, REMOTE_NODE, ROUTER, World};
 use shunt_common::FrontendKind::{LoadBalancer, NodePort};
@@ -133,6 +137,75 @@ fn the_reply_of_a_backend_behind_a_tunnel_reaches_a_client_on_ethernet() {
         sent_on(&w, &reply);
         let (link, _) = sent_on(&w, &reply);
         assert_eq!(link[..12], [ROUTER, NODE].concat());
+    }
+}
+
+/// Nodes that serve by direct return, with a backend elsewhere or here, in each dispatch; what tells the backend's node of a
+/// service, and the bytes that it takes.
+type Tell = fn(&Packet, (IpAddr, u16)) -> Vec<u8>;
+const DISPATCHES: [(u32, Option<Tell>, [usize; 2]); 3] = [
+    (feature::DSR_OPT, Some(informed), [8, 24]),
+    (feature::DSR_IPIP, None, [20, 40]),
+    (feature::DSR_GENEVE, Some(told), [48, 80]),
+];
+
+fn direct(f: Family, dispatch: u32, pod: IpAddr, local: bool) -> World {
+    let mut w = World::with_features(f, feature::IPV4 | feature::IPV6 | feature::L3 | dispatch);
+    for proto in [TCP, UDP] {
+        let id = w.backend(pod, 8080, proto, local);
+        serve(&mut w, LoadBalancer, (f.vip(), 80), proto, &[id], DSR);
+    }
+    w
+}
+
+#[test]
+fn a_dispatched_flow_s_plain_segments_are_sent_on_from_its_client() {
+    for f in BOTH {
+        for (dispatch, _, _) in DISPATCHES.iter().filter(|(_, tell, _)| tell.is_some()) {
+            let w = direct(f, *dispatch, f.remote_pod(), false);
+            // Begun by another device, as when routes change.
+            assert_eq!(w.hook("tc_ingress", &ask(f, SYN)).verdict, REDIRECT);
+            w.age(&ask(f, SYN));
+            // By a fresh answer of the FIB, and by the cached one.
+            for link in [[0; 12], [REMOTE_NODE, NODE].concat().try_into().unwrap()] {
+                let (macs, wire) = sent_on(&w, &ask(f, ACK));
+                assert_eq!(macs[..12], link);
+                assert_eq!(wire, Packet { dst: f.remote_pod(), dport: 8080, ttl: 63, ..ask(f, ACK) });
+            }
+        }
+    }
+}
+
+#[test]
+fn the_far_end_of_a_dispatched_flow_hears_plain_segments_and_answers_from_the_service() {
+    for f in BOTH {
+        for (dispatch, tell, _) in DISPATCHES {
+            let Some(tell) = tell else { continue };
+            let pod = behind_tunnel(f, 9);
+            let w = direct(f, dispatch, pod, true);
+            let inside = |kind| Packet { dst: pod, dport: 8080, ..ask(f, kind) };
+            assert_eq!(w.raw("tc_ingress", &tell(&inside(SYN), (f.vip(), 80))).verdict, NEXT);
+            assert_eq!(bare(&w, "l3_egress", &inside(SYN).reply(SYN_ACK), NEXT), ask(f, SYN).reply(SYN_ACK));
+            assert_eq!(bare(&w, "l3_ingress", &inside(ACK), NEXT), inside(ACK), "for the backend already");
+        }
+    }
+}
+
+#[test]
+fn what_a_dispatch_makes_too_long_is_answered_without_a_header_with_what_fits() {
+    for f in BOTH {
+        for (dispatch, _, added) in DISPATCHES {
+            let w = direct(f, dispatch, f.remote_pod(), false);
+            let (headers, added) = if f == Family::V4 { (28, added[0]) } else { (48, added[1]) };
+            let long = Packet { len: 1500 - headers - added + 1, ..ask(f, Kind::Udp) };
+            let (verdict, link, frame) = run(&w, "l3_ingress", &long);
+            let error = IcmpError::read(&frame);
+            assert_eq!((verdict, link.len(), error.mtu), (REDIRECT, 0, 1500 - added as u32));
+            assert_eq!((error.src, error.dst), (f.vip(), long.src));
+            let fits = Packet { len: long.len - 1, ..long };
+            assert_eq!(run(&w, "l3_ingress", &fits).0, REDIRECT);
+            assert_eq!(w.counted(Reason::TooBig), 1, "and not what fits");
+        }
     }
 }
 

@@ -67,7 +67,7 @@ pub fn by_cache<P: Packet, A: reject::Reject + Dispatch>(pkt: P, p: &Parsed<A>, 
         return reject::ttl_exceeded(pkt, p);
     }
     let egress = row.egress;
-    if !pkt.reaches(egress.ifindex) || !pkt.can_grow(dsr::growth(p, row)) {
+    if !pkt.reaches(egress.ifindex) || !pkt.can_grow(dsr::growth(pkt, p, row)) {
         return Outcome::Pass;
     }
     let mut mtu = 0;
@@ -121,7 +121,7 @@ pub fn by_route<P: Packet, A: reject::Reject + Dispatch>(
     // SAFETY: a per-CPU value; programs of one CPU do not interleave at these hooks. The row is a value of the flow map; at
     // worst another CPU writes the answer it got at the same moment.
     let (fib, row) = unsafe { (&mut (*scratch).fib, &mut *row) };
-    let length = dsr::grown(pkt, p, dsr::growth(p, row));
+    let length = dsr::grown(pkt, p, dsr::growth(pkt, p, row));
     let code = route(pkt, p.key.proto, row.src, row.dst, length, fib);
     row.egress = cacheable(code, fib);
     by_fib(pkt, p, row, code, fib)
@@ -136,7 +136,7 @@ fn by_fib_at_driver<P: Packet, A: Dispatch>(
     code: i64,
     fib: &Fib,
 ) -> Outcome {
-    if code != FIB_SUCCESS || !pkt.reaches(fib.ifindex) || !pkt.can_grow(dsr::growth(p, row)) {
+    if code != FIB_SUCCESS || !pkt.reaches(fib.ifindex) || !pkt.can_grow(dsr::growth(pkt, p, row)) {
         return Outcome::Pass;
     }
     by_macs(pkt, p, row, &cacheable(code, fib))
@@ -160,7 +160,7 @@ pub fn by_fib<P: Packet, A: reject::Reject + Dispatch>(
     match code {
         _ if is_way(code) => {}
         FIB_FRAG_NEEDED => {
-            return reject::too_big(pkt, p, u32::from(fib.mtu).wrapping_sub(dsr::growth(p, row)));
+            return reject::too_big(pkt, p, u32::from(fib.mtu).wrapping_sub(dsr::growth(pkt, p, row)));
         }
         _ => return Outcome::Drop(Reason::NoRoute),
     }

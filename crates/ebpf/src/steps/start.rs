@@ -79,9 +79,8 @@ pub fn start<P: Packet, A: Parse + reject::Reject + Dispatch>(
             Err(refused) => refuse(refused),
         };
     }
-    // The fragments behind a first one do not grow as it would.
-    if !p.fragment
-        && dsr::serves(frontend)
+    if dsr::serves(frontend)
+        && !dsr::goes_plainly(pkt, p)
         && let Some(outcome) = dsr::start(pkt, p, scratch)
     {
         return outcome;

@@ -1,5 +1,6 @@
 //! Clients of the lab, as processes: only a process can be in a node's cgroup. Each prints one JSON object.
 
+mod batches;
 mod bulk;
 mod hold;
 mod mtu;
@@ -73,6 +74,24 @@ pub enum Args {
         /// Bytes of payload
         #[arg(long)]
         bytes: usize,
+    },
+    /// Send datagrams in batches that the kernel or the NIC cuts apart (UDP_SEGMENT) to a server that echoes them, and tell which
+    /// came back whole
+    Batches {
+        /// Where to
+        addr: SocketAddr,
+        /// How many batches, one after the other
+        #[arg(long, default_value_t = 3)]
+        batches: u32,
+        /// Datagrams in each, at most 64; the last one is shorter
+        #[arg(long, default_value_t = 6)]
+        datagrams: u32,
+        /// Bytes of payload of each
+        #[arg(long, default_value_t = 1200)]
+        bytes: usize,
+        /// Have a datagram by itself answered first
+        #[arg(long)]
+        greet: bool,
     },
     /// Bind a socket and tell what came of it
     Bind {
@@ -164,6 +183,19 @@ pub struct Datagram {
     pub from: Option<SocketAddr>,
 }
 
+/// What came back of datagrams that were sent in batches.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Batches {
+    /// Datagrams sent.
+    pub sent: u32,
+    /// Of those, how many were echoed whole, each counted once.
+    pub whole: u32,
+    /// Lengths of answers that are no echo of a datagram that was sent, or come again.
+    pub wrong: Vec<usize>,
+    /// What the kernel said when a batch could not be sent.
+    pub error: Option<String>,
+}
+
 /// Many tries.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Tries {
@@ -221,6 +253,9 @@ pub fn run(args: &Args) -> Result<()> {
         Args::Fetch { addr, bytes } => serde_json::to_string(&transfer::fetch(*addr, *bytes))?,
         Args::Send { addr, bytes } => serde_json::to_string(&transfer::send(*addr, *bytes))?,
         Args::Mtu { addr, bytes } => serde_json::to_string(&mtu::mtu(*addr, *bytes))?,
+        Args::Batches { addr, batches, datagrams, bytes, greet } => {
+            serde_json::to_string(&batches::send(*addr, *batches, *datagrams, *bytes, *greet))?
+        }
         Args::Bind { addr, udp } => serde_json::to_string(&once::bind(*addr, *udp))?,
         Args::Query { addr } => serde_json::to_string(&query::query(*addr)?)?,
         Args::Repeat { addrs, count, udp, pause } => {

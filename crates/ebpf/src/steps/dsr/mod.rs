@@ -79,14 +79,14 @@ pub fn start<P: Packet, A: Parse + reject::Reject + Dispatch>(
 
 /// Bytes by which a packet of a row grows on its way to the backend's node.
 #[inline(always)]
-pub fn growth<A: Dispatch>(p: &Parsed<A>, row: &Flow<A>) -> u32 {
-    if informs(p, row) { full::<A>() } else { 0 }
+pub fn growth<P: Packet, A: Dispatch>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> u32 {
+    if informs(pkt, p, row) { full::<A>() } else { 0 }
 }
 
 /// Whether a packet of a row grows so much that it may be too long for a way that its like took before.
 #[inline(always)]
 pub fn may_exceed<P: Packet, A: Dispatch>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> bool {
-    let growth = growth(p, row);
+    let growth = growth(pkt, p, row);
     growth != 0 && pkt.len() + growth > forward::ALWAYS_FITS
 }
 
@@ -114,29 +114,39 @@ pub fn grown<P: Packet, A>(pkt: P, p: &Parsed<A>, growth: u32) -> u32 {
     (if segment == 0 { pkt.len() } else { datagram }) - ETH_LEN + growth
 }
 
-/// Whether a packet of a row is dispatched. A datagram in fragments is not, since those behind the first are as long as their
-/// link carries: it goes to the backend plainly, whose node knows the flow by what went before.
+/// Whether a packet cannot be dispatched whatever its flow is: it goes to the backend plainly, whose node knows the flow by
+/// what went before, and a flow that begins with it goes by SNAT.
+///
+/// The fragments behind a first one are as long as their link carries. A batch of datagrams (`UDP_SEGMENT`, GRO) in a tunnel of
+/// UDP cannot be taken out of it whole: the kernel goes on believing in a tunnel (`SKB_GSO_UDP_TUNNEL`) that it is not told the
+/// end of, and whoever cuts the batch behind that, be it for a socket, finds none and drops it.
 #[inline(always)]
-fn dispatches<A>(p: &Parsed<A>, row: &Flow<A>) -> bool {
-    row.flags & flow_flag::DSR != 0 && !p.fragment
+pub fn goes_plainly<P: Packet, A>(pkt: P, p: &Parsed<A>) -> bool {
+    p.fragment || config::has(feature::DSR_GENEVE) && p.is_udp() && pkt.segment() != 0
+}
+
+/// Whether a packet of a row is dispatched.
+#[inline(always)]
+fn dispatches<P: Packet, A>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> bool {
+    row.flags & flow_flag::DSR != 0 && !goes_plainly(pkt, p)
 }
 
 /// Whether a packet of a row says what its client asked for. With ipip each does: that is what is carried.
 #[inline(always)]
-fn informs<A>(p: &Parsed<A>, row: &Flow<A>) -> bool {
+fn informs<P: Packet, A>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> bool {
     let told = config::has(feature::DSR_OPT | feature::DSR_GENEVE)
         && (row.flags & flow_flag::INFORM != 0 || opens(p));
-    dispatches(p, row) && (told || config::has(feature::DSR_IPIP))
+    (told || config::has(feature::DSR_IPIP)) && dispatches(pkt, p, row)
 }
 
 /// Gives a packet that is forwarded its row's tuple, takes a hop, and adds what the backend's node must know. `false` when
 /// the packet must be dropped, since it may be half written.
 #[inline(always)]
 pub fn write<P: Packet, A: Dispatch>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> bool {
-    if config::has(feature::DSR_IPIP) && dispatches(p, row) {
+    if config::has(feature::DSR_IPIP) && dispatches(pkt, p, row) {
         return wrap::wrap(pkt, p, row.dst);
     }
-    rewrite(pkt, p, row, 1) && (!informs(p, row) || tell(pkt, p, row))
+    rewrite(pkt, p, row, 1) && (!informs(pkt, p, row) || tell(pkt, p, row))
 }
 
 /// Adds what the backend's node must know to a packet that is rewritten.
