@@ -114,6 +114,8 @@ pub mod flow_flag {
     /// A pod reaches itself through a service, by packets: they turn round at its own interface. With [`LOCAL_SOCKET`], a
     /// socket of the node that talks to that pod and was moved out of such a flow's way.
     pub const HAIRPIN: u16 = 1 << 6;
+    /// The client's port is not kept: a connection past the service has it at the backend.
+    pub const MOVED: u16 = 1 << 7;
     /// The backend answers the client itself (direct server return): no reply comes back here, and both rows' source is
     /// the client.
     pub const DSR: u16 = 1 << 10;

@@ -109,6 +109,8 @@ reasons! {
     DsrCollision = 41, false, "dsr_collision", "DSR: client port in use with the same backend";
     /// An ICMP error about an outer header of ours quotes too little of what is inside to tell whose packet that was.
     DsrErrorLost = 42, false, "dsr_error_lost", "DSR: ICMP error that does not tell whose packet it is about";
+    /// A client's reset of what the backend has said on another connection of that client, by the same ports past the service.
+    Crossed = 43, true, "crossed", "Reset of a connection past the service that has the flow's ports";
     /// A later fragment to a service's own address, of a datagram whose first fragment has not been here.
     FragmentOrphan = 50, true, "fragment_orphan", "IP fragment before its first fragment";
     /// As `forwarded`, but by XDP: the packet never left the driver.

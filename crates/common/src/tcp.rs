@@ -55,6 +55,14 @@ pub const fn confirmed(client: u8, backend: u8) -> bool {
     client & seen::ACK != 0 && backend & (seen::SYN | seen::ACK) != 0
 }
 
+/// Whether what a backend says is not about this flow: the client has done nothing but open, and the backend goes on with a
+/// connection. It has one with the same client by the same ports, past the service (RFC 5961 4: it acknowledges that one when it
+/// hears the SYN), or remembers one for a while (TIME-WAIT).
+#[inline(always)]
+pub const fn crossed(client: u8, backend: u8) -> bool {
+    client == seen::SYN && backend & (seen::SYN | seen::ACK | seen::RST) == seen::ACK
+}
+
 /// The phase of a flow that its lifetime follows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
@@ -93,6 +101,19 @@ mod tests {
         let backend = seen_by(SYN | ACK);
         assert!(!confirmed(client, backend));
         assert!(confirmed(client | seen_by(ACK), backend));
+    }
+
+    #[test]
+    fn an_answer_to_a_syn_that_neither_accepts_nor_refuses_is_another_connection_s() {
+        let opened = seen_by(SYN);
+        assert!(crossed(opened, seen_by(ACK)) && crossed(opened, seen_by(FIN | ACK)));
+        for answer in
+            [0, seen_by(SYN | ACK), seen_by(RST | ACK), seen_by(RST), seen_by(SYN | ACK) | seen_by(ACK)]
+        {
+            assert!(!crossed(opened, answer), "{answer:#x}");
+        }
+        assert!(!crossed(opened | seen_by(ACK), seen_by(ACK)), "the client has had its answer");
+        assert!(!crossed(seen_by(ACK), seen_by(ACK)), "begun before we looked");
     }
 
     #[test]

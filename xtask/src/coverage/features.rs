@@ -81,6 +81,11 @@ pub const FEATURES: &[Feature] = &[
     Feature { title: "fragments", cases: &["fragments::"], without: &[] },
     Feature { title: "SNAT ports and the node's own sockets", cases: &["local_socket::"], without: &[] },
     Feature {
+        title: "a connection past the service by the flow's ports",
+        cases: &["crossed::"],
+        without: &[],
+    },
+    Feature {
         title: "several addresses and devices",
         cases: &["multihomed::"],
         without: &[

@@ -6,6 +6,7 @@
 
 mod calico;
 mod coverage;
+mod crossed;
 mod dsr;
 mod dsr_error;
 mod dsr_fail_over;

@@ -6,6 +6,8 @@
 mod calico;
 #[path = "../packets/coverage.rs"]
 mod coverage;
+#[path = "../packets/crossed.rs"]
+mod crossed;
 mod driver;
 mod driver_dsr;
 #[path = "../packets/dsr.rs"]

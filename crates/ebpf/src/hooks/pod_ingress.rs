@@ -38,6 +38,7 @@ fn from_pod<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
     if p.is_icmp() {
         return icmp_error::relay(pkt, p, serves).unwrap_or_else(|| vip::icmp(pkt, p, Scope::Internal));
     }
+    let mut flags = flow_flag::POD;
     if let Some(row) = known::find(p) {
         let hairpin = row.has(flow_flag::HAIRPIN) && !row.has(TO_SOCKET);
         if !serves(row.get().flags) {
@@ -52,12 +53,13 @@ fn from_pod<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
                     (false, false) => Outcome::Drop(Reason::RewriteFailed),
                 };
             }
-            Entered::Fragment => return Outcome::Drop(Reason::Fragment),
-            Entered::Anew => {}
+            Entered::Refused(reason) => return Outcome::Drop(reason),
+            Entered::Direct => return Outcome::Pass,
+            Entered::Anew(next) => flags |= next,
         }
     }
     match start::frontend(p) {
-        Some(frontend) => start::start(pkt, p, frontend, Scope::Internal, flow_flag::POD, 0),
+        Some(frontend) => start::start(pkt, p, frontend, Scope::Internal, flags, 0),
         // Not to a service: a port that none has, or a clash with a flow of the same pod, may still concern us.
         None => vip::refuse(pkt, p, Scope::Internal)
             .or_else(|| local_socket::move_pod_aside(pkt, p))

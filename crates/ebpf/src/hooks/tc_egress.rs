@@ -44,8 +44,9 @@ fn egress<P: Packet, A: Parse>(pkt: P) -> Outcome {
     match known::enter(p, row) {
         Entered::Follow(row) if rewrite(pkt, p, row.get(), 0) => Outcome::Stack,
         Entered::Follow(_) => Outcome::Drop(Reason::RewriteFailed),
-        Entered::Fragment => Outcome::Drop(Reason::Fragment),
-        Entered::Anew => local_socket::move_aside(pkt, p).unwrap_or(Outcome::Pass),
+        Entered::Refused(reason) => Outcome::Drop(reason),
+        Entered::Direct => Outcome::Pass,
+        Entered::Anew(_) => local_socket::move_aside(pkt, p).unwrap_or(Outcome::Pass),
     }
 }
 

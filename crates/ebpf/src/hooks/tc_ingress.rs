@@ -61,14 +61,16 @@ fn ingress<P: Packet, A: Parse + Reject + Dispatch + Tell>(pkt: P) -> Outcome {
     if pkt.is_settled() {
         return Outcome::Pass;
     }
+    let mut flags = 0;
     if let Some(row) = known::find(p) {
         if !serves(row.get().flags) {
             return Outcome::Pass;
         }
         match known::enter(p, row) {
             Entered::Follow(row) => return go_on(pkt, p, &row),
-            Entered::Fragment => return Outcome::Drop(Reason::Fragment),
-            Entered::Anew => {}
+            Entered::Refused(reason) => return Outcome::Drop(reason),
+            Entered::Direct => return Outcome::Pass,
+            Entered::Anew(next) => flags = next,
         }
     }
     if carried != 0 {
@@ -86,7 +88,7 @@ fn ingress<P: Packet, A: Parse + Reject + Dispatch + Tell>(pkt: P) -> Outcome {
     if frontend.flags & frontend_flag::EXTERNAL == 0 {
         return Outcome::Left(Reason::ClusterIpFromOutside);
     }
-    start::start(pkt, p, frontend, Scope::External, 0, 0)
+    start::start(pkt, p, frontend, Scope::External, flags, 0)
 }
 
 /// Whether this hook serves flows with these flags: a local backend speaks to the outside at egress; a pod hears its service

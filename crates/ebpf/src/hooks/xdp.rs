@@ -38,15 +38,20 @@ fn at_driver<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
     if p.is_icmp() || p.fragment || p.l4 != ETH_LEN + A::HEADER {
         return Outcome::Pass;
     }
+    let mut flags = 0;
     if let Some(row) = known::find(p) {
-        // The replies of a DSR flow go past this node, or through it as through any router.
-        if !row.has(flow_flag::FIB) || !tc_ingress::serves(row.get().flags) {
+        // The replies of a DSR flow go past this node, or through it as through any router. What may be no reply goes up
+        // before it is noted, or tc would not know it for the first.
+        if !row.has(flow_flag::FIB)
+            || !tc_ingress::serves(row.get().flags)
+            || known::is_direct(row.get(), tcp::seen_by(p.tcp))
+        {
             return Outcome::Pass;
         }
         match known::enter(p, row) {
             Entered::Follow(row) => return go_on(pkt, p, &row),
-            Entered::Fragment => return Outcome::Pass,
-            Entered::Anew => {}
+            Entered::Refused(_) | Entered::Direct => return Outcome::Pass,
+            Entered::Anew(next) => flags = next,
         }
     }
     let Some(frontend) = start::frontend(p) else {
@@ -59,7 +64,7 @@ fn at_driver<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> Outcome {
     if frontend.flags & frontend_flag::EXTERNAL == 0 {
         return Outcome::Pass;
     }
-    start::start(pkt, p, frontend, Scope::External, 0, 0)
+    start::start(pkt, p, frontend, Scope::External, flags, 0)
 }
 
 /// Sends a packet of a known flow by its cached route. Once a second, and while none is cached, one goes up instead: there the

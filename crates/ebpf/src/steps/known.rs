@@ -5,7 +5,7 @@ use crate::family::Family;
 use crate::steps::forward::due;
 use crate::steps::jiffies;
 use crate::steps::parse::Parsed;
-use shunt_common::{BackendState, Egress, Flow, FlowKey, feature, flow_flag, seen, tcp};
+use shunt_common::{BackendState, Egress, Flow, FlowKey, Reason, feature, flow_flag, seen, tcp};
 
 /// A flow row that is still good for a packet.
 pub struct Known<A: Family> {
@@ -39,23 +39,44 @@ pub fn find<A: Family>(p: &Parsed<A>) -> Option<Known<A>> {
 pub enum Entered<A: Family> {
     /// It goes the flow's way.
     Follow(Known<A>),
-    /// The flow was over, and its rows are gone: the packet is treated like one of no flow.
-    Anew,
-    /// It is a first fragment of an SCTP packet, whose sum covers what is not in it.
-    Fragment,
+    /// The flow was over, and its rows are gone: the packet is treated like one of no flow. A flow that it starts has these
+    /// flags.
+    Anew(u16),
+    /// It is the backend's, and not about this flow but about a connection past the service that has the flow's tuple.
+    Direct,
+    /// It goes nowhere.
+    Refused(Reason),
 }
 
 /// Takes a packet into its flow: TCP state, confirmation, stamp.
+///
+/// A client may already speak to the backend past the service by the ports of a flow that it opens: nobody translates that, and
+/// nobody remembers it. The backend tells, since it answers the SYN by going on with what it has ([`tcp::crossed`]). The first
+/// such answer goes to the flow's client, whose kernel then tries again at once and resets what it has not begun; the reset
+/// ends here, and the next try gets another port. All others are left alone.
 #[inline(always)]
 pub fn enter<A: Family>(p: &Parsed<A>, mut known: Known<A>) -> Entered<A> {
-    if over(p, known.get()) {
-        end(p, known.get());
-        return Entered::Anew;
+    let mut said = if p.is_udp() { seen::ACK } else { tcp::seen_by(p.tcp) };
+    let row = known.get();
+    if is_direct(row, said) {
+        if row.seen != 0 {
+            return Entered::Direct;
+        }
+        // A FIN is not the flow's.
+        said = seen::ACK;
+    }
+    let crossed = row.flags & flow_flag::REPLY == 0 && tcp::crossed(row.seen, row.peer_seen);
+    if crossed && said & seen::RST != 0 {
+        return Entered::Refused(Reason::Crossed);
+    }
+    let opens_crossed = crossed && tcp::opens(p.tcp);
+    if opens_crossed || over(p, row) {
+        end(p, row);
+        return Entered::Anew(if opens_crossed { flow_flag::MOVED } else { 0 });
     }
     if p.fragment && p.is_sctp() {
-        return Entered::Fragment;
+        return Entered::Refused(Reason::Fragment);
     }
-    let said = if p.is_udp() { seen::ACK } else { tcp::seen_by(p.tcp) };
     if known.get().seen & said != said {
         hear(p, known.row, said);
     }
@@ -69,10 +90,18 @@ pub fn enter<A: Family>(p: &Parsed<A>, mut known: Known<A>) -> Entered<A> {
         unsafe { (*known.row).stamp = now };
         if !mend(p, known.get()) {
             A::remove_flow(&p.key);
-            return Entered::Anew;
+            return Entered::Anew(0);
         }
     }
     Entered::Follow(known)
+}
+
+/// Whether a packet that says this is about a connection past the service that has the flow's tuple. At the far end of a DSR flow
+/// the client's port is not ours to change, so there the two stay as they are.
+#[inline(always)]
+pub fn is_direct<A>(row: &Flow<A>, said: u8) -> bool {
+    row.flags & (flow_flag::REPLY | flow_flag::DSR_END) == flow_flag::REPLY
+        && tcp::crossed(row.peer_seen, row.seen | said)
 }
 
 /// Removes both rows.

@@ -107,6 +107,8 @@ struct Attempts<P, A> {
     scratch: *mut Scratch<A>,
     random: u32,
     client: u16,
+    /// The attempt to begin with: 1 when the client's own port has been tried, or is known to be taken.
+    first: u32,
     snat: bool,
     result: u8,
 }
@@ -119,13 +121,16 @@ const FULL: u8 = 2;
 #[inline(always)]
 fn reserve_reply<P: Packet, A: Family>(pkt: P, scratch: &mut Scratch<A>) -> Result<(), Refused> {
     let snat = scratch.row.flags & flow_flag::SNAT != 0;
+    let moved = scratch.row.flags & flow_flag::MOVED != 0;
     if !snat {
-        // The client's port stays unless the client has another flow to this very backend.
-        match A::insert_flow(&scratch.reply, &scratch.row) {
-            Ok(()) => return Ok(()),
-            Err(EEXIST) if fail_over::comes_directly(scratch) => return Ok(()),
-            Err(EEXIST) => count(Reason::SnatCollision, Direction::Ingress, 0),
-            Err(_) => return Err(Refused::Full),
+        // The client's port stays unless the client has another flow, or a connection, to this very backend.
+        if !moved {
+            match A::insert_flow(&scratch.reply, &scratch.row) {
+                Ok(()) => return Ok(()),
+                Err(EEXIST) if fail_over::comes_directly(scratch) => return Ok(()),
+                Err(EEXIST) => count(Reason::SnatCollision, Direction::Ingress, 0),
+                Err(_) => return Err(Refused::Full),
+            }
         }
         // The backend answers a DSR client itself, so its port is not ours to change.
         if scratch.row.flags & flow_flag::DSR != 0 {
@@ -137,6 +142,7 @@ fn reserve_reply<P: Packet, A: Family>(pkt: P, scratch: &mut Scratch<A>) -> Resu
         scratch: &raw mut *scratch,
         random: pick::random(),
         client: scratch.row.dport.host(),
+        first: u32::from(moved || !snat),
         snat,
         result: TAKEN,
     };
@@ -144,7 +150,7 @@ fn reserve_reply<P: Packet, A: Family>(pkt: P, scratch: &mut Scratch<A>) -> Resu
     // SAFETY: the callback has the signature that bpf_loop wants, and the context outlives the call.
     unsafe {
         bpf_loop(
-            snat::TRIES - u32::from(!snat),
+            snat::TRIES - attempts.first,
             try_port::<P, A> as *mut c_void,
             (&raw mut attempts).cast(),
             0,
@@ -162,8 +168,7 @@ extern "C" fn try_port<P: Packet, A: Family>(attempt: u32, attempts: *mut Attemp
     // SAFETY: the context of the loop. The room is reached through it and not looked up again: the caller borrows it, and
     // LLVM would not see it change otherwise.
     let (attempts, scratch) = unsafe { (&mut *attempts, &mut *(*attempts).scratch) };
-    // Without SNAT the first one has been tried.
-    let attempt = attempt + u32::from(!attempts.snat);
+    let attempt = attempt + attempts.first;
     let (min, max) = (config::snat_min(), config::snat_max());
     scratch.reply.dport = PortBe::new(snat::candidate(attempts.client, attempts.random, attempt, min, max));
     if !attempts.snat || !local_socket::owns(attempts.pkt, &scratch.reply) {

@@ -1,6 +1,7 @@
 //! Clients of the lab, as processes: only a process can be in a node's cgroup. Each prints one JSON object.
 
 mod batches;
+mod beside;
 mod bulk;
 mod hold;
 mod mtu;
@@ -42,6 +43,13 @@ pub enum Args {
     Peer {
         /// Where to
         addr: SocketAddr,
+    },
+    /// Connect to two echo ports from one port of ours, one after the other, and speak on both
+    Beside {
+        /// Where to first
+        first: SocketAddr,
+        /// Where to then
+        second: SocketAddr,
     },
     /// Send many bytes to an echo port and hear the same ones back
     Bulk {
@@ -249,6 +257,7 @@ pub fn run(args: &Args) -> Result<()> {
         Args::Http { addr, path } => serde_json::to_string(&once::http(*addr, path))?,
         Args::Udp { addr, words, connected } => serde_json::to_string(&once::udp(*addr, words, *connected))?,
         Args::Peer { addr } => serde_json::to_string(&once::peer(*addr))?,
+        Args::Beside { first, second } => serde_json::to_string(&beside::beside([*first, *second]))?,
         Args::Bulk { addr, bytes } => serde_json::to_string(&bulk::bulk(*addr, *bytes))?,
         Args::Fetch { addr, bytes } => serde_json::to_string(&transfer::fetch(*addr, *bytes))?,
         Args::Send { addr, bytes } => serde_json::to_string(&transfer::send(*addr, *bytes))?,

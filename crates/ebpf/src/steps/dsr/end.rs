@@ -211,8 +211,8 @@ fn follow<A: Info>(p: &Parsed<A>, addr: A, port: PortBe) -> Following {
     }
     match known::enter(p, row) {
         Entered::Follow(_) => Following::Known,
-        Entered::Anew => Following::Nobody,
-        Entered::Fragment => Following::Other,
+        Entered::Anew(_) => Following::Nobody,
+        Entered::Refused(_) | Entered::Direct => Following::Other,
     }
 }
 

@@ -30,13 +30,15 @@ pub(super) struct Row {
     pub(super) backend: u32,
 }
 
-const FLAGS: [(u16, &str); 9] = [
+const FLAGS: [(u16, &str); 11] = [
     (flow_flag::REPLY, "Reply"),
     (flow_flag::CONFIRMED, "Confirmed"),
     (flow_flag::SNAT, "SNAT"),
     (flow_flag::FIB, "FIB"),
     (flow_flag::POD, "Pod"),
     (flow_flag::LOCAL_SOCKET, "LocalSocket"),
+    (flow_flag::HAIRPIN, "Hairpin"),
+    (flow_flag::MOVED, "Moved"),
     (flow_flag::DSR, "DSR"),
     (flow_flag::INFORM, "DSRInfo"),
     (flow_flag::DSR_END, "DSREnd"),
