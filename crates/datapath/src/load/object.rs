@@ -10,6 +10,8 @@ use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use shunt_common::{Config, feature};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread;
+use std::time::Duration;
 
 /// The object with its maps made or adopted, and no program loaded yet.
 #[derive(Debug)]
@@ -92,8 +94,11 @@ impl Object {
         loop {
             match load_program(program) {
                 Ok(()) => break,
-                // The verifier gives up with EAGAIN when a signal is pending.
-                Err(source) if is_interrupted(&source) && tries < TRIES => tries += 1,
+                // The verifier gives up with EAGAIN when a signal is pending, which may last a moment on a busy machine.
+                Err(source) if is_interrupted(&source) && tries < TRIES => {
+                    thread::sleep(Duration::from_millis(1 << tries));
+                    tries += 1;
+                }
                 Err(source) => return Err(refused(source)),
             }
         }
@@ -120,7 +125,7 @@ pub(super) fn unknown_program(name: &str) -> Error {
     Error::Object { what: "program", name: name.into() }
 }
 
-/// How often a program that a signal interrupted is loaded again.
+/// How often a program that a signal interrupted is loaded again, after a pause that doubles: a second in all.
 const TRIES: u32 = 10;
 
 fn load_program(program: &mut Program) -> Result<(), ProgramError> {
