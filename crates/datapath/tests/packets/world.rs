@@ -145,7 +145,7 @@ impl World {
             config.features &= !if family == Family::V4 { feature::IPV6 } else { feature::IPV4 };
         }
         let run = TestRun::load(&config, &settings.sizes).expect("the programs load");
-        if AT_DRIVER {
+        if config.features & feature::XDP != 0 {
             let row = XdpDevice { ifindex: eth0, mac: NODE, ..XdpDevice::default() };
             run.xdp_devices().unwrap().set(&XdpDevice::slot(eth0), &row).unwrap();
         }
