@@ -19,10 +19,11 @@ mod xdp;
 
 use crate::config;
 use crate::family::Family;
-use crate::outcome::NEXT;
+use crate::outcome::{NEXT, Outcome, tc_verdict};
 use crate::packet::{Packet, Skb};
+use crate::steps::fragments;
 use aya_ebpf::bindings::__sk_buff;
-use shunt_common::{Ip4, Ip6};
+use shunt_common::{Direction, Ip4, Ip6};
 
 /// Runs a hook's instance for the packet's family. Other protocols go to the next program, and so do frames of a VLAN: they
 /// meet us again on its own device.
@@ -46,4 +47,15 @@ fn choose<P: Packet>(pkt: P, v4: fn(P) -> i32, v6: fn(P) -> i32, other: i32) -> 
     } else {
         other
     }
+}
+
+/// Ends a tc hook where packets come in and where a datagram's fragments are followed.
+#[inline(always)]
+fn ingress_verdict<P: Packet, A: Family>(pkt: P, outcome: Outcome) -> i32 {
+    let verdict = tc_verdict(pkt, outcome, Direction::Ingress);
+    // Last, where the verifier has forgotten the ways by which it came to be translated.
+    if outcome.is_translated() {
+        fragments::mourn::<A>();
+    }
+    verdict
 }

@@ -1,7 +1,7 @@
 //! tc ingress of a pod interface: pods whose sockets bypass the socket path reach services here.
 
-use crate::hooks::by_family;
-use crate::outcome::{Outcome, tc_verdict};
+use crate::hooks::{by_family, ingress_verdict};
+use crate::outcome::Outcome;
 use crate::packet::Packet;
 use crate::steps::dsr::Dispatch;
 use crate::steps::known::Entered;
@@ -10,7 +10,7 @@ use crate::steps::reject::Reject;
 use crate::steps::rewrite::rewrite;
 use crate::steps::{fragments, icmp_error, known, local_socket, start, vip};
 use aya_ebpf::bindings::__sk_buff;
-use shunt_common::{Direction, Ip4, Ip6, Reason, Scope, flow_flag};
+use shunt_common::{Ip4, Ip6, Reason, Scope, flow_flag};
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "classifier")]
@@ -20,13 +20,7 @@ extern "C" fn pod_ingress(skb: *mut __sk_buff) -> i32 {
 
 #[inline(never)]
 fn verdict<P: Packet, A: Parse + Reject + Dispatch>(pkt: P) -> i32 {
-    let outcome = from_pod::<P, A>(pkt);
-    let verdict = tc_verdict(pkt, outcome, Direction::Ingress);
-    // Last, where the verifier has forgotten the ways by which it came to be translated.
-    if outcome.is_translated() {
-        fragments::mourn::<A>();
-    }
-    verdict
+    ingress_verdict::<P, A>(pkt, from_pod::<P, A>(pkt))
 }
 
 /// parse -> known flow of this pod? -> frontend? -> start a flow. The node routes the rewritten packet.

@@ -1,7 +1,7 @@
 //! tc ingress of a device: clients outside the cluster, and the replies of remote backends.
 
-use crate::hooks::by_family;
-use crate::outcome::{NEXT, Outcome, tc_verdict};
+use crate::hooks::{by_family, ingress_verdict};
+use crate::outcome::{NEXT, Outcome};
 use crate::packet::{Packet, Skb};
 use crate::steps::dsr::Dispatch;
 use crate::steps::dsr::{end, error::Tell};
@@ -11,7 +11,7 @@ use crate::steps::reject::Reject;
 use crate::steps::rewrite::rewrite;
 use crate::steps::{dsr, forward, fragments, icmp_error, known, local_socket, start, vip};
 use aya_ebpf::bindings::__sk_buff;
-use shunt_common::{Direction, Ip4, Ip6, Reason, Scope, flow_flag, frontend_flag};
+use shunt_common::{Ip4, Ip6, Reason, Scope, flow_flag, frontend_flag};
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "classifier")]
@@ -25,13 +25,7 @@ extern "C" fn tc_ingress(skb: *mut __sk_buff) -> i32 {
 
 #[inline(never)]
 pub fn verdict<P: Packet, A: Parse + Reject + Dispatch + Tell>(pkt: P) -> i32 {
-    let outcome = ingress::<P, A>(pkt);
-    let verdict = tc_verdict(pkt, outcome, Direction::Ingress);
-    // Last, where the verifier has forgotten the ways by which it came to be translated.
-    if outcome.is_translated() {
-        fragments::mourn::<A>();
-    }
-    verdict
+    ingress_verdict::<P, A>(pkt, ingress::<P, A>(pkt))
 }
 
 /// parse -> known flow? -> frontend? -> start a flow.
