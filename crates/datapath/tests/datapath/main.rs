@@ -10,6 +10,7 @@ mod ending;
 mod expiring;
 mod interfaces;
 mod lifecycle;
+mod marks;
 mod reading;
 mod sockets;
 mod stack;

@@ -1,7 +1,8 @@
 //! A node in miniature.
 
+use etherparse::PacketBuilder;
 use shunt_common::{
-    Backend, Flow, FlowKey, Frontend, FrontendKey, FrontendKind, Ip4, Pool, PortBe, Proto, flow_flag,
+    Backend, Flow, FlowKey, Frontend, FrontendKey, FrontendKind, Ip4, Pool, PortBe, Proto, Reason, flow_flag,
 };
 use shunt_datapath::{Datapath, Settings, Sizes};
 use std::fs;
@@ -9,6 +10,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// A network namespace and a mount namespace of the test's own thread, with a bpffs and a cgroup. The namespaces and
 /// all in them end with the thread, the cgroup with this value.
@@ -131,7 +133,8 @@ pub fn tcx(ifindex: u32) -> (Vec<u32>, Vec<u32>) {
     (query(ifindex, 46), query(ifindex, 47))
 }
 
-fn words(pointer: u64) -> [u32; 2] {
+/// A pointer as two words of an attribute.
+pub fn words(pointer: u64) -> [u32; 2] {
     let bytes = pointer.to_ne_bytes();
     [0, 4].map(|at| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap()))
 }
@@ -193,4 +196,35 @@ pub fn flow(client_port: u16, proto: Proto, backend: u8, stamp: u32, seen: (u8, 
         (key(client, service), row(client, server, confirmed, seen)),
         (key(server, client), row(service, client, confirmed | flow_flag::REPLY, (seen.1, seen.0))),
     ]
+}
+
+/// The MAC that it is for.
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+/// A SYN to the first frontend, behind a tag. Without backends it is answered with a reset, and so counted.
+pub fn syn(tag: &[u8]) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 2], MAC)
+        .ipv4([192, 0, 2, 9], [10, 96, 0, 1], 64)
+        .tcp(40_000, 80, 1, 4096)
+        .syn();
+    let mut frame = Vec::new();
+    builder.write(&mut frame, &[]).unwrap();
+    frame.splice(12..12, tag.iter().copied());
+    frame
+}
+
+/// Refusals until now: at least `least`, for which it waits.
+pub fn refused(datapath: &Datapath, least: u64) -> u64 {
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        let counters = datapath.reader().unwrap().counters().unwrap();
+        let count =
+            |c: &(Reason, _, shunt_common::Counter)| if c.0 == Reason::NoBackend { c.2.packets } else { 0 };
+        let now = counters.iter().map(count).sum();
+        if now >= least {
+            return now;
+        }
+        assert!(Instant::now() < end, "{now} refusals, {least} wanted");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

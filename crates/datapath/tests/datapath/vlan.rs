@@ -1,25 +1,9 @@
 //! Frames of a VLAN on the interface below it: the kernel takes their tags off before our programs see them, and says so.
 
-use crate::support::{Node, frontend, frontend_key, ifindex, run};
-use etherparse::PacketBuilder;
-use shunt_common::{Device, Frontend, FrontendKind, Reason, frontend_flag};
-use shunt_datapath::{Datapath, Interface, Role};
+use crate::support::{Node, frontend, frontend_key, ifindex, refused, run, syn};
+use shunt_common::{Device, Frontend, FrontendKind, frontend_flag};
+use shunt_datapath::{Interface, Role};
 use shunt_model::store::{FrontendRef, MapStore, Op};
-use std::time::{Duration, Instant};
-
-const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-
-/// A SYN to a frontend without backends, which is answered with a reset, and so counted.
-fn syn(tag: &[u8]) -> Vec<u8> {
-    let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 2], MAC)
-        .ipv4([192, 0, 2, 9], [10, 96, 0, 1], 64)
-        .tcp(40_000, 80, 1, 4096)
-        .syn();
-    let mut frame = Vec::new();
-    builder.write(&mut frame, &[]).unwrap();
-    frame.splice(12..12, tag.iter().copied());
-    frame
-}
 
 /// Sends a frame out of an interface as it is.
 fn send(ifindex: u32, frame: &[u8]) {
@@ -34,22 +18,6 @@ fn send(ifindex: u32, frame: &[u8]) {
         let sent = libc::sendto(socket, frame.as_ptr().cast(), frame.len(), 0, (&raw const to).cast(), len);
         assert_eq!(sent, frame.len() as isize, "{}", std::io::Error::last_os_error());
         libc::close(socket);
-    }
-}
-
-/// Refusals until now: at least `least`, for which it waits.
-fn refused(datapath: &Datapath, least: u64) -> u64 {
-    let end = Instant::now() + Duration::from_secs(5);
-    loop {
-        let counters = datapath.reader().unwrap().counters().unwrap();
-        let count =
-            |c: &(Reason, _, shunt_common::Counter)| if c.0 == Reason::NoBackend { c.2.packets } else { 0 };
-        let now = counters.iter().map(count).sum();
-        if now >= least {
-            return now;
-        }
-        assert!(Instant::now() < end, "{now} refusals, {least} wanted");
-        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
