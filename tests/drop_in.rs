@@ -29,6 +29,7 @@ oomScoreAdj: 10
 oldField: from another version
 iptables:
   minSyncPeriod: 3s
+configSyncPeriod: 15m0s
 ";
 
 struct DropIn {
@@ -77,7 +78,7 @@ impl DropIn {
     fn init_only(&self) {
         let log = String::from_utf8(self.run(&["--init-only"]).stderr).unwrap();
         assert!(log.contains("loaded and pinned"), "{log}");
-        assert!(log.contains("accepted and ignored: clusterCIDR"), "{log}");
+        assert!(log.contains("accepted and ignored: configSyncPeriod"), "{log}");
         assert!(log.contains("does not have are ignored: oldField"), "{log}");
         assert!(log.contains("NodePorts answer on the node's primary addresses"), "{log}");
     }
@@ -93,6 +94,7 @@ impl DropIn {
         assert_eq!(of("flows.tcpEstablishedTimeout")["value"], "24h0m0s");
         let origin = of("flows.tcpEstablishedTimeout")["origin"].as_str().unwrap().to_owned();
         assert_eq!(origin, format!("kube-proxy config {}:10", self.config.display()));
+        assert_eq!(of("clusterCIDR")["value"], serde_json::json!(["10.244.0.0/16"]));
         let beside = self.config.with_file_name("kubeconfig.conf");
         assert_eq!(of("kubeconfig")["value"].as_str().map(Path::new), Some(beside.as_path()));
         let score = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", running.id())).unwrap();

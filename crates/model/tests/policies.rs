@@ -179,6 +179,30 @@ fn an_external_ip_of_the_node_is_refused_even_without_mitigation_one_in_a_pod_ci
 }
 
 #[test]
+fn an_external_ip_or_load_balancer_s_address_among_any_node_s_pods_is_refused_where_their_ranges_are_told() {
+    let cluster_cidrs = vec!["2001:db8::/32".parse().unwrap(), "203.0.113.7/32".parse().unwrap()];
+    let options = |mitigation| Options {
+        cluster_cidrs: cluster_cidrs.clone(),
+        external_ip_mitigation: mitigation,
+        ..Options::new(NODE)
+    };
+    let (kinds, problems) = served(options(true), "");
+    assert_eq!(kinds, [CLUSTER_IP, NODE_PORT, LOAD_BALANCER]);
+    let told = "spec.externalIPs: 203.0.113.7 lies in the pod CIDR 203.0.113.7/32";
+    assert!(problems.iter().any(|p| p.contains(told)), "{problems:?}");
+    assert!(served(options(false), "").0.contains(&EXTERNAL.to_owned()));
+    let balancer = Options {
+        cluster_cidrs: vec![
+            LOAD_BALANCER.rsplit(' ').next().unwrap().parse::<std::net::IpAddr>().unwrap().into(),
+        ],
+        ..Options::new(NODE)
+    };
+    let (kinds, problems) = served(balancer, "");
+    assert!(!kinds.contains(&LOAD_BALANCER.to_owned()), "{kinds:?}");
+    assert!(problems.iter().any(|p| p.contains("status.loadBalancer.ingress")), "{problems:?}");
+}
+
+#[test]
 fn k8s_service_proxy_name_serves_the_services_that_ask_for_that_proxy_and_no_others() {
     let named = || Options { service_proxy_name: "shunt".into(), ..Options::new(NODE) };
     let label = |name: &str| format!("labels: {{service.kubernetes.io/service-proxy-name: {name}}}");

@@ -185,6 +185,7 @@ fn refused(vip: Vip, env: &Env<'_>) -> Option<(String, &'static str)> {
     if let Some(owner) = env.addresses.cluster_ip(vip.addr) {
         return Some((format!("is the ClusterIP of {owner}"), TODO));
     }
-    let cidr = env.node.pod_cidrs.iter().find(|net| net.contains(&vip.addr))?;
+    let mut cidrs = env.node.pod_cidrs.iter().chain(&env.options.cluster_cidrs);
+    let cidr = cidrs.find(|net| net.contains(&vip.addr))?;
     Some((format!("lies in the pod CIDR {cidr}"), TODO))
 }

@@ -53,9 +53,11 @@ pub struct Options {
     pub health_check_vips: bool,
     /// `externalIPs.enabled`.
     pub external_ips: bool,
-    /// Not `bpf.disableExternalIPMitigation`: an external IP that is some ClusterIP or lies in the node's pod CIDRs is
-    /// refused (CVE-2020-8554). One that is an address of the node is always refused.
+    /// Not `bpf.disableExternalIPMitigation`: an external IP that is some ClusterIP or lies in the node's pod CIDRs or in
+    /// [`Self::cluster_cidrs`] is refused (CVE-2020-8554). One that is an address of the node is always refused.
     pub external_ip_mitigation: bool,
+    /// `clusterCIDR`: where pods of all nodes have their addresses. A node is told only of its own.
+    pub cluster_cidrs: Vec<IpNet>,
     /// `k8s.serviceProxyName`: serve the Services that ask for a proxy of this name; those that ask for none when empty.
     pub service_proxy_name: String,
     /// `loadBalancer.algorithm` is maglev: for services that do not say.
@@ -94,6 +96,7 @@ impl Options {
             health_check_vips: true,
             external_ips: true,
             external_ip_mitigation: true,
+            cluster_cidrs: Vec::new(),
             service_proxy_name: String::new(),
             maglev: false,
             tables: crate::maglev::Settings::default(),

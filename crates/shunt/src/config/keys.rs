@@ -27,6 +27,8 @@ pub enum Kind {
     Seed,
     /// Any number of words.
     List,
+    /// Any number of address ranges.
+    Nets,
     /// Any number of address ranges, and the words `primary`, `localhost` and `all` (KEP-6032).
     Ranges,
 }
@@ -77,6 +79,7 @@ impl Key {
             Kind::OneOf(words, _) => words.join(", "),
             Kind::Seed => "twelve bytes in base64 (head -c12 /dev/urandom | base64 -w0)".into(),
             Kind::List => "a list".into(),
+            Kind::Nets => "a list of address ranges, such as 10.244.0.0/16".into(),
             Kind::Ranges => {
                 "a list of address ranges, such as 192.0.2.0/24, and of primary, localhost, all".into()
             }
@@ -260,7 +263,13 @@ pub const KEYS: &[Key] = &[
         "bpf.disableExternalIPMitigation",
         Kind::Bool,
         "false",
-        "Serve external IPs that are ClusterIPs or in the node's pod CIDRs (CVE-2020-8554).",
+        "Serve external IPs that are ClusterIPs or pods' addresses (CVE-2020-8554).",
+    ),
+    key(
+        "clusterCIDR",
+        Kind::Nets,
+        "",
+        "Where pods of all nodes have their addresses; a node is told only of its own (podCIDRs). No external IP and no address of a load balancer may be among them.",
     ),
     key(
         "flows.tcpEstablishedTimeout",

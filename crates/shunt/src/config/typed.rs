@@ -41,6 +41,12 @@ impl Config {
             host_ports: self.resolved.bool("hostPort.enabled"),
             external_ips: self.resolved.bool("externalIPs.enabled"),
             external_ip_mitigation: !self.resolved.bool("bpf.disableExternalIPMitigation"),
+            cluster_cidrs: self
+                .resolved
+                .list("clusterCIDR")
+                .iter()
+                .filter_map(|net| value::range(net))
+                .collect(),
             service_proxy_name: self.resolved.text("k8s.serviceProxyName").into(),
             source_ranges_for_all: self.resolved.bool("bpf.lbSourceRangeAllTypes"),
             mode: Mode::from_word(self.resolved.text("loadBalancer.mode")).unwrap_or_default(),

@@ -52,7 +52,7 @@ impl Value {
                 return Err(format!("{text:?} is not in this version; it does: {}", words.join(", ")));
             }
             Kind::OneOf(..) => None,
-            Kind::List | Kind::Ranges => {
+            Kind::List | Kind::Nets | Kind::Ranges => {
                 let items = text.split(',').map(str::trim).filter(|i| !i.is_empty()).map(String::from);
                 return Self::list(key, items.collect());
             }
@@ -67,6 +67,7 @@ impl Value {
     pub fn list(key: &Key, items: Vec<String>) -> Result<Self, String> {
         let bad = match key.kind {
             Kind::List => None,
+            Kind::Nets => items.iter().find(|i| range(i).is_none()),
             Kind::Ranges => items.iter().find(|i| !KEYWORDS.contains(&i.as_str()) && range(i).is_none()),
             _ => return Err(format!("a list is not allowed; allowed: {}", key.allowed())),
         };
@@ -163,6 +164,7 @@ mod tests {
             ("nodePort.addresses", "10.0.0.0/33", "10.0.0.0/33"),
             ("flows.tcpSynTimeout", "60", "90s"),
             ("flows.tcpSynTimeout", "0s", "90s"),
+            ("clusterCIDR", "10.244.0.0/16,all", "\"all\" is not allowed; allowed: a list of address ranges"),
             ("nodePort.addresses", "everywhere", "primary, localhost, all"),
             ("bindAddress", "eth0", "an IP address"),
             ("oomScoreAdj", "-1001", "-1000 to 1000"),

@@ -30,7 +30,7 @@ pub(super) const FIELDS: &[(&str, Do)] = &[
     ("clientConnection.contentType", Ignore(CLIENT)),
     ("clientConnection.kubeconfig", Use),
     ("clientConnection.qps", Ignore(CLIENT)),
-    ("clusterCIDR", Ignore(PODS)),
+    ("clusterCIDR", Use),
     ("configSyncPeriod", Ignore("the watches resume by themselves")),
     ("conntrack.maxPerCore", Use),
     ("conntrack.min", Use),

@@ -34,6 +34,7 @@ pub(super) fn settings(fields: &mut Fields, file: &Path, cpus: u64, notes: &mut 
     put("metricsBindAddress", "metricsBindAddress", metrics);
     let hard_fail = fields.bool("bindAddressHardFail");
     put("bindAddressHardFail", "bindAddressHardFail", hard_fail.map(|b| b.to_string()));
+    put("clusterCIDR", "clusterCIDR", fields.text("clusterCIDR").filter(|nets| !nets.is_empty()));
     let score = fields.number("oomScoreAdj").unwrap_or(OOM_SCORE_ADJ);
     put("oomScoreAdj", "oomScoreAdj", Some(score.to_string()));
     let mode = fields.text("mode").unwrap_or_else(|| "iptables".into());

@@ -39,6 +39,7 @@ fn kubeadms_config_conf_is_taken_as_it_stands() {
     let expected = [
         ("bindAddress", "0.0.0.0"),
         ("bindAddressHardFail", "false"),
+        ("clusterCIDR", "10.244.0.0/16"),
         ("kubeconfig", "/var/lib/kube-proxy/kubeconfig.conf"),
         ("oomScoreAdj", "-999"),
     ];
@@ -46,7 +47,7 @@ fn kubeadms_config_conf_is_taken_as_it_stands() {
     let notes = notes(&read);
     assert_eq!(notes.len(), 2, "{notes:#?}");
     assert!(notes[0].starts_with("info: /nonexistent/config.conf: accepted and ignored: "), "{notes:#?}");
-    assert!(notes[0].contains("clusterCIDR (pods are known by their interfaces)"), "{notes:#?}");
+    assert!(notes[0].contains("winkernel (for Windows)"), "{notes:#?}");
     assert!(notes[1].starts_with("info: nodePortAddresses is not set: "), "{notes:#?}");
 }
 
@@ -193,11 +194,13 @@ fn the_guide_names_every_field_and_why_one_has_no_effect() {
 
 #[test]
 fn what_has_no_effect_is_one_line_with_the_reason_of_each() {
-    let read =
-        read(&with("clusterCIDR: 10.0.0.0/8\ndetectLocalMode: BridgeInterface\nenableProfiling: false\n"));
+    let read = read(&with(
+        "detectLocal: {bridgeInterface: cni0}\ndetectLocalMode: BridgeInterface\nenableProfiling: false\n",
+    ));
     let ignored: Vec<_> = notes(&read).into_iter().filter(|n| n.contains("accepted and ignored")).collect();
     assert_eq!(ignored.len(), 1, "{ignored:?}");
-    for field in ["clusterCIDR", "detectLocalMode"] {
+    assert!(ignored[0].starts_with("info: /nonexistent/config.conf: accepted and ignored: "), "{ignored:?}");
+    for field in ["detectLocal.bridgeInterface", "detectLocalMode"] {
         assert!(ignored[0].contains(&format!("{field} (pods are known by their interfaces)")), "{ignored:?}");
     }
     assert!(!ignored[0].contains("enableProfiling"), "it asks for nothing: {ignored:?}");
