@@ -149,7 +149,7 @@ impl Agent {
             add("devices", format!("{name}: {error}"));
         }
         self.classified.unsupported.iter().for_each(|name| {
-            add("devices", format!("packets of {name} begin with neither an Ethernet header nor an IP header: what comes in by it is not served, nor are backends behind it"));
+            add("devices", format!("packets of {name} begin with neither an Ethernet header nor an IP header, or a VLAN's tag is left in them (reorder_hdr off): what comes in by it is not served, nor are backends behind it"));
         });
         for name in &self.classified.missing {
             add("devices", super::interfaces::missing(name));

@@ -36,7 +36,7 @@ fn missing(classified: &Classified) -> Vec<Row> {
     let unsupported = classified.unsupported.iter().map(|name| {
         let todo =
             "what arrives there is not translated: bring clients and other nodes' pods in by another device";
-        Row::warn("device", name, "its packets have no Ethernet header", todo)
+        Row::warn("device", name, "its packets begin with neither an Ethernet header nor an IP header, or keep a VLAN's tag (reorder_hdr off)", todo)
     });
     missing.chain(unsupported).collect()
 }

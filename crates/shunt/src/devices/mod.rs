@@ -37,7 +37,7 @@ pub enum LinkLayer {
     Ethernet,
     /// Their IP header: tun devices, WireGuard, IP in IP, SIT, GRE.
     None,
-    /// Something else (PPP, InfiniBand), which no program of ours reads.
+    /// Something else (PPP, InfiniBand, the tag of a VLAN with `reorder_hdr off`), which no program of ours reads.
     Other,
 }
 

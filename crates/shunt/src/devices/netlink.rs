@@ -4,7 +4,9 @@ use super::{Address, Link, LinkKind, LinkLayer, NetState};
 use futures::{StreamExt, TryStreamExt};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, VlanFlags,
+};
 use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -129,7 +131,7 @@ fn link(message: &LinkMessage) -> Link {
         over: None,
         mtu: 0,
     };
-    let (mut info, mut away) = (None, false);
+    let (mut info, mut away, mut tagged) = (None, false, false);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
@@ -139,12 +141,13 @@ fn link(message: &LinkMessage) -> Link {
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::LinkInfo(all) => {
                 info = all.iter().find_map(|i| if let LinkInfo::Kind(k) = i { Some(k) } else { None });
+                tagged = all.iter().any(keeps_tags);
             }
             _ => {}
         }
     }
     let layer = message.header.link_layer_type;
-    link.layer = link_layer(layer);
+    link.layer = if tagged { LinkLayer::Other } else { link_layer(layer) };
     link.kind = match info {
         _ if layer == LinkLayerType::Loopback => LinkKind::Loopback,
         Some(InfoKind::Veth) => LinkKind::Veth(away),
@@ -160,6 +163,12 @@ fn link(message: &LinkMessage) -> Link {
     // An index of another namespace, or the other end, is none of ours.
     link.over = link.over.filter(|_| !away && !matches!(link.kind, LinkKind::Veth(_)));
     link
+}
+
+/// Whether this is a VLAN that hands packets on with their tags (`reorder_hdr off`).
+fn keeps_tags(info: &LinkInfo) -> bool {
+    let LinkInfo::Data(InfoData::Vlan(all)) = info else { return false };
+    all.iter().any(|i| matches!(i, InfoVlan::Flags((flags, _)) if !flags.contains(VlanFlags::ReorderHdr)))
 }
 
 /// The kernel's own list of types without a header of the link layer (`dev_is_mac_header_xmit`, include/linux/if_arp.h), but
@@ -260,6 +269,21 @@ mod tests {
         assert_eq!(route(254, Some(254)), [(10, 7)]);
         // Numbers that do not fit into the header stand in the attribute.
         assert_eq!([route(100, None), route(252, Some(2005)), route(0, Some(51820))].concat(), []);
+    }
+
+    #[test]
+    fn what_a_vlan_leaves_behind_its_tag_is_not_read() {
+        let vlan = |flags| {
+            let mut message = LinkMessage::default();
+            message.header.link_layer_type = LinkLayerType::Ether;
+            let data = InfoData::Vlan(vec![InfoVlan::Id(10), InfoVlan::Flags((flags, VlanFlags::all()))]);
+            message.attributes =
+                vec![LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(data)])];
+            link(&message).layer
+        };
+        assert_eq!(vlan(VlanFlags::ReorderHdr), LinkLayer::Ethernet);
+        assert_eq!(vlan(VlanFlags::ReorderHdr | VlanFlags::Gvrp), LinkLayer::Ethernet);
+        assert_eq!(vlan(VlanFlags::Gvrp), LinkLayer::Other);
     }
 
     #[tokio::test]
