@@ -4,10 +4,11 @@
 //! One lab, four nodes: one with Shunt, one with each peer, and one with nothing, whose pods are everybody's remote
 //! backends. The client outside is as far from each.
 
+use crate::peers::{self, Measured};
 use crate::probe;
 use crate::report::Report;
 use crate::rules;
-use crate::services::{self, Service};
+use crate::services::Service;
 use crate::stats::Sample;
 use anyhow::{Context, Result};
 use shunt_lab::cluster::{Lab, Node};
@@ -15,11 +16,9 @@ use shunt_lab::net::{netns, plan};
 use shunt_lab::place::Place;
 use shunt_lab::topology::{Style, Topology};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
 
 /// Numbers of services. A larger nftables transaction keeps a core in the kernel for a minute.
 const CLUSTERS: [usize; 3] = [10, 1_000, 3_000];
-const ENDPOINTS: usize = 2;
 /// Rounds; in each, every case has its turn.
 const ROUNDS: usize = 30;
 /// Connects of a case in one round.
@@ -43,14 +42,6 @@ struct Case {
     to: SocketAddrV4,
 }
 
-/// The services of a node of which the backends are known, by where they stand in the list.
-struct Measured {
-    first_local: Service,
-    first_remote: Service,
-    last_local: Service,
-    last_remote: Service,
-}
-
 /// Measures every size.
 pub fn run() -> Result<Report> {
     let mut report =
@@ -65,7 +56,8 @@ fn cluster(count: usize, report: &mut Report) -> Result<()> {
     let topology = Topology { nodes: 4, ..Topology::new("bench", Style::Routed) };
     let mut lab = Lab::without_agents(topology)?;
     route_pods(&lab)?;
-    serve_by_shunt(&mut lab, count)?;
+    peers::put(&lab, services_of(&lab, SHUNT, count), SHUNT, BARE)?;
+    peers::start_shunt(&mut lab, SHUNT, &[])?;
     let (all, _) = services_of(&lab, NFTABLES, count);
     rules::load_nftables(&lab.nodes[NFTABLES].host, lab.nodes[NFTABLES].addresses.v4, &all)?;
     let (all, _) = services_of(&lab, IPTABLES, count);
@@ -108,38 +100,9 @@ fn route_pods(lab: &Lab) -> Result<()> {
     router.ip(&(1..=lab.nodes.len()).map(route).collect::<Vec<_>>())
 }
 
-fn serve_by_shunt(lab: &mut Lab, count: usize) -> Result<()> {
-    let (all, measured) = services_of(lab, SHUNT, count);
-    let local = [measured.first_local.name(), measured.last_local.name()];
-    for service in all {
-        let node =
-            if local.contains(&service.name()) { &lab.nodes[SHUNT].name } else { &lab.nodes[BARE].name };
-        for object in [service.object(), service.slice(node)] {
-            lab.api().force_put(object).map_err(|e| anyhow::anyhow!("{}: {e:?}", service.name()))?;
-        }
-    }
-    let agent = &mut lab.nodes[SHUNT].agent;
-    agent.extra = vec!["--set".into(), format!("nodePort.range={}", services::NODE_PORTS)];
-    agent.start()?;
-    agent.wait_ready(Duration::from_secs(30))
-}
-
-/// A node's services: the first two and the last two have its own pods and remote ones, the others made-up endpoints.
+/// A node's services, with the pods of the bare one as remote backends.
 fn services_of(lab: &Lab, node: usize, count: usize) -> (Vec<Service>, Measured) {
-    let pods =
-        |n: usize| lab.nodes[n].pods.iter().map(|p| SocketAddrV4::new(p.addresses.v4, POD_PORT)).collect();
-    let mut all: Vec<Service> = (0..count).map(|i| Service::made_up(i, ENDPOINTS)).collect();
-    let mut own = |i: usize, of: usize| {
-        all[i] = Service::new(i, pods(of));
-        all[i].clone()
-    };
-    let measured = Measured {
-        first_local: own(0, node),
-        first_remote: own(1, BARE),
-        last_local: own(count - 2, node),
-        last_remote: own(count - 1, BARE),
-    };
-    (all, measured)
+    peers::services_of(lab, node, BARE, POD_PORT, count)
 }
 
 /// All ways; those to a pod with nothing in between come before what is compared with them.

@@ -2,11 +2,14 @@
 //!
 //! A figure is only worth something beside another one of the same run, so each bench brings its peer: the packet bench
 //! a program that parses, rewrites and redirects with no lookup; the connect bench the pod's own address, and the rules
-//! that kube-proxy would have written for the same services.
+//! that kube-proxy would have written for the same services; the forward bench these rules, and a node that only routes.
 
 mod connect;
 mod control;
+mod forward;
+mod frames;
 mod packets;
+mod peers;
 mod probe;
 mod process;
 mod report;
@@ -33,7 +36,12 @@ const AT_DRIVER: bool = false;
 /// A bench: its name on the command line, and what runs.
 type Bench = (&'static str, fn() -> anyhow::Result<report::Report>);
 
-const BENCHES: [Bench; 3] = [("packets", packets::run), ("control", control::run), ("connect", connect::run)];
+const BENCHES: [Bench; 4] = [
+    ("packets", packets::run),
+    ("control", control::run),
+    ("connect", connect::run),
+    ("forward", forward::run),
+];
 
 fn main() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
@@ -42,7 +50,7 @@ fn main() -> anyhow::Result<()> {
     }
     if let Some(unknown) = wanted.iter().find(|w| BENCHES.iter().all(|(name, _)| name != w)) {
         anyhow::bail!(
-            "no bench {unknown:?}; there are packets, control and connect (all of them when none is named)"
+            "no bench {unknown:?}; there are packets, control, connect and forward (all of them when none is named)"
         );
     }
     for (name, run) in BENCHES {

@@ -39,7 +39,11 @@ const VERBS: &[Verb] = &[
         "boots the supported kernels in QEMU and runs the programs there; --bless, --refresh",
         kernels::main,
     ),
-    ("bench", "builds, and measures every figure: packets, control, connect (or those named)", bench::main),
+    (
+        "bench",
+        "builds, and measures every figure: packets, control, connect, forward (or those named)",
+        bench::main,
+    ),
     ("build-ebpf", "makes the eBPF object that is committed; --check compares instead", build_ebpf::main),
     ("coverage", "runs the packet cases and writes the page of what they cover", coverage::main),
     ("deny", "checks licences and sources of the dependencies", deny::main),

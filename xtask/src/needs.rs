@@ -56,7 +56,7 @@ pub const NEEDS: &[Need] = &[
         need("kubectl", "kubernetes-client", "drives the lab's Kubernetes API", &[Demo, Test]),
     ),
     need("tcpdump", "tcpdump", "proves what is on the wire", &[Test]),
-    need("ethtool", "ethtool", "switches offloads of the lab's devices", &[Test]),
+    need("ethtool", "ethtool", "switches offloads of the lab's devices", &[Test, Bench]),
     need("nft", "nftables", "kube-proxy's rules, for comparison and for coexistence", &[Test, Bench]),
     need("iptables", "iptables", "kube-proxy's rules, for comparison and for coexistence", &[Test, Bench]),
     need("busybox", "busybox-static", "the guest's shell", &[Kernels]),
