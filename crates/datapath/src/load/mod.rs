@@ -9,8 +9,9 @@ pub(crate) use config::{adopt_sizes, config, warn_of_size};
 pub use object::Cost;
 pub(crate) use on_demand::OnDemand;
 
+use crate::object::OBJECT;
 use crate::pins::Pins;
-use crate::{Error, MapSpec};
+use crate::{Error, MapSpec, memory};
 use object::{Maps, Object};
 use shunt_common::Config;
 use std::collections::BTreeMap;
@@ -52,5 +53,7 @@ pub(crate) fn load(config: &Config, specs: &[MapSpec], pins: Option<&Pins>) -> R
     let names: Vec<String> = object.programs().map(str::to_owned).collect();
     let load = |name: String| Ok((name.clone(), object.load(&name)?.fd));
     let programs = names.into_iter().map(load).collect::<Result<_, Error>>()?;
+    // Nobody looks at it again until the next start.
+    memory::put_away(OBJECT);
     Ok(Loaded { programs, maps: object.maps(specs)? })
 }
