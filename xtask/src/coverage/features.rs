@@ -198,7 +198,7 @@ pub const FEATURES: &[Feature] = &[
     Feature { title: "VLAN tags", cases: &["vlan::"], without: &[] },
     Feature {
         title: "IP options and extension headers",
-        cases: &["options::"],
+        cases: &["options::", "big_tcp::"],
         without: &[(&["pod_ingress", "pod_egress"], AS_TC)],
     },
     Feature {

@@ -4,6 +4,7 @@
 //! at the verdict and the packet: every header and every checksum.
 #![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
+mod big_tcp;
 mod calico;
 mod coverage;
 mod crossed;

@@ -1,9 +1,11 @@
 //! IPv4 options and IPv6 extension headers: what is stepped over, and kept, and what passes untouched since its ports are not to
 //! be seen, or its addresses are not those of its ends.
 
-use crate::packet::{Kind, Packet, SYN, SYN_ACK};
+use crate::dsr::{node, onward, redirected};
+use crate::packet::{ACK, Kind, Packet, SYN, SYN_ACK};
 use crate::world::{BOTH, Family, NEXT, REDIRECT, World};
 use shunt_common::FrontendKind::LoadBalancer;
+use shunt_common::feature;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -220,6 +222,35 @@ fn what_has_no_ports_or_a_leg_left_passes_untouched_both_ways() {
                 }
             }
             assert_eq!(w.rows(), rows, "nothing is remembered");
+        }
+    }
+}
+
+/// Rows that leave no room for what a dispatched packet says: no bytes for an option, or a header that must stay the first.
+fn leaves_no_room(f: Family, row: &Row) -> bool {
+    match f {
+        Family::V4 => row.1.len() > 32,
+        Family::V6 => row.2[0].0 == HOP_BY_HOP,
+    }
+}
+
+#[test]
+fn what_leaves_no_room_for_an_option_of_ours_begins_a_flow_by_snat_and_follows_one_plainly() {
+    for f in BOTH {
+        let rows = || KEPT.iter().enumerate().filter(|(_, row)| leaves_no_room(f, row));
+        assert_ne!(rows().count(), 0);
+        for (n, row) in rows() {
+            for kind in [SYN, Kind::Udp] {
+                let w = node(f, feature::DSR_OPT, false);
+                let wire = through(&w, "tc_ingress", &ask(f, kind, n), row, REDIRECT);
+                assert_eq!((wire.src, wire.dst, wire.dport), (f.node(), f.remote_pod(), 8080), "{}", row.0);
+            }
+            for kind in [ACK, Kind::Udp] {
+                let (w, sent) = (node(f, feature::DSR_OPT, false), ask(f, kind, n));
+                redirected(&w, &sent);
+                let wire = through(&w, "tc_ingress", &sent, row, REDIRECT);
+                assert_eq!(wire, onward(&sent, f.remote_pod()), "{}", row.0);
+            }
         }
     }
 }

@@ -7,7 +7,7 @@
 use crate::family::Family;
 use crate::headers::{ETH_LEN, UdpHeader};
 use crate::packet::Packet;
-use crate::steps::dsr::info::segments;
+use crate::steps::dsr::info::{longer, segments};
 use crate::steps::dsr::wrap::Wrap;
 use crate::steps::parse::{Parsed, reach};
 use shunt_common::{PortBe, csum};
@@ -119,7 +119,7 @@ pub fn enclose<P: Packet, A: Wrap>(pkt: P, p: &Parsed<A>, dst: A) -> bool {
     let Some(h) = pkt.at::<A::Header>(ETH_LEN) else { return false };
     // SAFETY: `at` checked the bounds.
     let h = unsafe { &*h };
-    let len = A::whole(h).wrapping_add(between::<A>() as u16);
+    let len = longer(A::whole(h), between::<A>() as i16);
     let envelope = Envelope {
         ip: A::outer(h, dst, UDP, len),
         udp: UdpHeader { sport: source(p), dport: PORT, len: len.to_be(), check: 0 },

@@ -13,8 +13,9 @@ use shunt_common::{Ip4, Ip6, PortBe, csum};
 pub trait Info: Family {
     /// Bytes that it adds to a packet.
     const INFO: u32;
-    /// Adds it behind the fixed IP header; `p` is the packet as it came. `false` when there is no room or the kernel
-    /// refuses.
+    /// Whether it may stand behind the packet's fixed IP header.
+    fn has_room<P: Packet>(pkt: P) -> bool;
+    /// Adds it behind the fixed IP header, where there is room; `p` is the packet as it came. `false` when the kernel refuses.
     fn inform<P: Packet>(pkt: P, p: &Parsed<Self>) -> bool;
     /// Reads it where it would stand, at offset `at`; `None` when it is none.
     fn informed<P: Packet>(pkt: P, at: u32) -> Option<(Self, PortBe)>;
@@ -53,7 +54,8 @@ struct Option6 {
 
 /// Type and length of the IPv6 option, as they stand in memory.
 const OPTION6: u16 = u16::from_ne_bytes([0x1b, 20]);
-/// Next header: destination options.
+/// Next headers: hop-by-hop options, destination options.
+const HOP_BY_HOP: u8 = 0;
 const DESTINATION: u8 = 60;
 const LEN4: u32 = size_of::<Option4>() as u32;
 const LEN6: u32 = size_of::<Option6>() as u32;
@@ -68,6 +70,14 @@ pub const fn at<A: Family>() -> u32 {
 #[inline(always)]
 pub fn segments<A>(p: &Parsed<A>) -> Segments {
     if p.is_udp() { Segments::Datagrams } else { Segments::Stream }
+}
+
+/// The length in the IP header of a packet that becomes longer (or, negative, shorter) by `by` bytes. Zero stays, and stands for
+/// more than the field can tell, too: only what will be cut into segments is that long, and the kernel then takes the packet's
+/// own length (BIG TCP; Linux 6.3 for IPv4).
+#[inline(always)]
+pub fn longer(len: u16, by: i16) -> u16 {
+    if len == 0 { 0 } else { len.checked_add_signed(by).unwrap_or(0) }
 }
 
 /// Changes the IPv4 header for `words` words more (or, negative, fewer) that sum up to `sum`.
@@ -92,7 +102,7 @@ fn stretch4<P: Packet>(pkt: P, words: i8, sum: u32) -> bool {
         |h: &Ip4Header| u32::from_ne_bytes([h.version_ihl, h.tos, 0, 0]) | u32::from(h.total_len) << 16;
     let before = first(&h);
     h.version_ihl = h.version_ihl.wrapping_add_signed(words);
-    h.total_len = u16::from_be(h.total_len).wrapping_add_signed(i16::from(words) * 4).to_be();
+    h.total_len = longer(u16::from_be(h.total_len), i16::from(words) * 4).to_be();
     h.check = csum::update(h.check, csum::add(csum::delta(before, first(&h)), sum));
     pkt.store_summed(ETH_LEN, &h)
 }
@@ -105,14 +115,18 @@ fn sum4(option: &Option4) -> u32 {
 impl Info for Ip4 {
     const INFO: u32 = LEN4;
 
-    #[inline(never)]
-    fn inform<P: Packet>(pkt: P, p: &Parsed<Self>) -> bool {
+    /// Other options may leave none.
+    #[inline(always)]
+    fn has_room<P: Packet>(pkt: P) -> bool {
         let Some(h) = pkt.at::<Ip4Header>(ETH_LEN) else { return false };
         // SAFETY: `at` checked the bounds.
-        let words = unsafe { (*h).version_ihl & 0x0f };
+        unsafe { (*h).version_ihl & 0x0f <= WORDS4 - 2 }
+    }
+
+    #[inline(never)]
+    fn inform<P: Packet>(pkt: P, p: &Parsed<Self>) -> bool {
         let option = Option4 { kind: OPTION4, port: p.key.dport.0, addr: p.key.dst.0[0] };
-        words + 2 <= WORDS4
-            && pkt.open::<Self>(LEN4, segments(p))
+        pkt.open::<Self>(LEN4, segments(p))
             && pkt.store_summed(at::<Self>(), &option)
             && stretch4(pkt, 2, sum4(&option))
     }
@@ -146,12 +160,20 @@ fn stretch6<P: Packet>(pkt: P, by: i16, next: u8) -> bool {
     let Some(h) = pkt.at::<Ip6Header>(ETH_LEN) else { return false };
     // SAFETY: `at` checked the bounds.
     let (len, hops) = unsafe { (u16::from_be((*h).payload_len), (*h).hop_limit) };
-    let [high, low] = len.wrapping_add_signed(by).to_be_bytes();
+    let [high, low] = longer(len, by).to_be_bytes();
     pkt.store_summed(ETH_LEN + core::mem::offset_of!(Ip6Header, payload_len) as u32, &[high, low, next, hops])
 }
 
 impl Info for Ip6 {
     const INFO: u32 = LEN6;
+
+    /// Nothing may stand before a hop-by-hop header (RFC 8200 4.1).
+    #[inline(always)]
+    fn has_room<P: Packet>(pkt: P) -> bool {
+        let Some(h) = pkt.at::<Ip6Header>(ETH_LEN) else { return false };
+        // SAFETY: `at` checked the bounds.
+        unsafe { (*h).next != HOP_BY_HOP }
+    }
 
     #[inline(never)]
     fn inform<P: Packet>(pkt: P, p: &Parsed<Self>) -> bool {

@@ -119,21 +119,24 @@ pub fn grown<P: Packet, A>(pkt: P, p: &Parsed<A>, growth: u32) -> u32 {
 ///
 /// The fragments behind a first one are as long as their link carries. A batch of datagrams (`UDP_SEGMENT`, GRO) in a tunnel of
 /// UDP cannot be taken out of it whole: the kernel goes on believing in a tunnel (`SKB_GSO_UDP_TUNNEL`) that it is not told the
-/// end of, and whoever cuts the batch behind that, be it for a socket, finds none and drops it.
+/// end of, and whoever cuts the batch behind that, be it for a socket, finds none and drops it. And where there is no room for
+/// an option there is none.
 #[inline(always)]
-pub fn goes_plainly<P: Packet, A>(pkt: P, p: &Parsed<A>) -> bool {
-    p.fragment || config::has(feature::DSR_GENEVE) && p.is_udp() && pkt.segment() != 0
+pub fn goes_plainly<P: Packet, A: Info>(pkt: P, p: &Parsed<A>) -> bool {
+    p.fragment
+        || config::has(feature::DSR_GENEVE) && p.is_udp() && pkt.segment() != 0
+        || config::has(feature::DSR_OPT) && !A::has_room(pkt)
 }
 
 /// Whether a packet of a row is dispatched.
 #[inline(always)]
-fn dispatches<P: Packet, A>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> bool {
+fn dispatches<P: Packet, A: Info>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> bool {
     row.flags & flow_flag::DSR != 0 && !goes_plainly(pkt, p)
 }
 
 /// Whether a packet of a row says what its client asked for. With ipip each does: that is what is carried.
 #[inline(always)]
-fn informs<P: Packet, A>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> bool {
+fn informs<P: Packet, A: Info>(pkt: P, p: &Parsed<A>, row: &Flow<A>) -> bool {
     let told = config::has(feature::DSR_OPT | feature::DSR_GENEVE)
         && (row.flags & flow_flag::INFORM != 0 || opens(p));
     (told || config::has(feature::DSR_IPIP)) && dispatches(pkt, p, row)

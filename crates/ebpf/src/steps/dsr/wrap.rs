@@ -6,7 +6,7 @@
 use crate::family::Family;
 use crate::headers::{ETH_LEN, Ip4Header, Ip6Header};
 use crate::packet::{Outer, Packet};
-use crate::steps::dsr::info::segments;
+use crate::steps::dsr::info::{longer, segments};
 use crate::steps::parse::{Parsed, bounded};
 use shunt_common::{FlowKey, Ip4, Ip6, PortBe, csum};
 
@@ -20,7 +20,7 @@ pub trait Wrap: Family {
     const IN_UDP: Outer;
     /// Whether the packet carries a protocol right behind its fixed IP header, and is whole.
     fn is_plain<P: Packet>(pkt: P, proto: u8) -> bool;
-    /// A packet's length by its header, in bytes, the header's own included.
+    /// A packet's length by its header, in bytes, the header's own included; zero where that is not told ([`longer`]).
     fn whole(header: &Self::Header) -> u16;
     /// A header to put in front of a packet, from this node to `dst`; `len` bytes of `proto` will follow it.
     fn outer(inner: &Self::Header, dst: Self, proto: u8, len: u16) -> Self::Header;
@@ -90,7 +90,7 @@ impl Wrap for Ip4 {
 
     #[inline(always)]
     fn outer(inner: &Ip4Header, dst: Self, proto: u8, len: u16) -> Ip4Header {
-        let total_len = len.wrapping_add(Self::HEADER as u16).to_be();
+        let total_len = longer(len, Self::HEADER as i16).to_be();
         let (tos, src, dst) = (inner.tos, Self::node_addr().0[0], dst.0[0]);
         let ttl = 64;
         let words = [
@@ -149,7 +149,7 @@ impl Wrap for Ip6 {
 
     #[inline(always)]
     fn whole(header: &Ip6Header) -> u16 {
-        u16::from_be(header.payload_len).wrapping_add(Self::HEADER as u16)
+        longer(u16::from_be(header.payload_len), Self::HEADER as i16)
     }
 
     #[inline(always)]
