@@ -64,12 +64,12 @@ pub const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "remote backend by DSR, packet in a packet",
-        cases: &["dsr_ipip::"],
+        cases: &["dsr_ipip::", "ecn::"],
         without: &[(&["pod_ingress", "pod_egress"], OUTSIDE)],
     },
     Feature {
         title: "remote backend by DSR, address in a tunnel's header",
-        cases: &["dsr_geneve::"],
+        cases: &["dsr_geneve::", "ecn::"],
         without: &[(&["pod_ingress", "pod_egress"], OUTSIDE)],
     },
     Feature {

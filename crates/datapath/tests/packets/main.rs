@@ -13,6 +13,7 @@ mod dsr_error;
 mod dsr_fail_over;
 mod dsr_geneve;
 mod dsr_ipip;
+mod ecn;
 mod flows;
 mod fragments;
 mod icmp_error;

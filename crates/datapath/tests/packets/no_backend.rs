@@ -96,6 +96,16 @@ fn a_packet_that_may_go_no_further_is_told_so() {
     }
 }
 
+/// The frame without IPv4's "do not fragment", which changes nothing here: no program can cut a packet.
+fn may_be_cut(mut frame: Vec<u8>) -> Vec<u8> {
+    if frame[14] == 0x45 {
+        frame[20] &= !0x40;
+        let (sum, carry) = u16::from_be_bytes([frame[24], frame[25]]).overflowing_add(0x4000);
+        frame[24..26].copy_from_slice(&(sum + u16::from(carry)).to_be_bytes());
+    }
+    frame
+}
+
 #[test]
 fn a_packet_too_long_for_the_way_is_told_the_mtu() {
     for f in BOTH {
@@ -109,11 +119,14 @@ fn a_packet_too_long_for_the_way_is_told_the_mtu() {
             if aged {
                 w.age(&ask(f, SYN));
             }
-            let outcome = w.hook("tc_ingress", &Packet { len: 1440, ..ask(f, ACK) });
-            assert_eq!(outcome.verdict, REDIRECT, "aged {aged}: {:?}", w.reasons());
-            let error = IcmpError::read(&outcome.packet);
-            assert_eq!(error.type_code, if f == Family::V4 { (3, 4) } else { (2, 0) });
-            assert_eq!(error.mtu, 1400);
+            let frame = Packet { len: 1440, ..ask(f, ACK) }.bytes();
+            for frame in [may_be_cut(frame.clone()), frame] {
+                let outcome = w.raw("tc_ingress", &frame);
+                assert_eq!(outcome.verdict, REDIRECT, "aged {aged}: {:?}", w.reasons());
+                let error = IcmpError::read(&outcome.packet);
+                assert_eq!(error.type_code, if f == Family::V4 { (3, 4) } else { (2, 0) });
+                assert_eq!(error.mtu, 1400);
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::outcome::{Outcome, count};
 use crate::packet::Packet;
 use crate::steps::dsr::info::{self, Info};
 use crate::steps::dsr::wrap::{self, Wrap};
-use crate::steps::dsr::{fail_over, geneve};
+use crate::steps::dsr::{ecn, fail_over, geneve};
 use crate::steps::known::{self, Entered};
 use crate::steps::parse::{Parse, Parsed};
 use crate::steps::pick::slot_id;
@@ -51,7 +51,7 @@ pub fn uncover<P: Packet, A: Info + Wrap>(pkt: P) -> u32 {
         (wrapped(pkt, &mut scratch.reply), A::HEADER)
     };
     let Some(id) = found else { return 0 };
-    if id == 0 {
+    if id == 0 || !ecn::carry_over::<P, A>(pkt, ETH_LEN + outer) {
         count(Reason::DsrRefused, Direction::Ingress, pkt.len());
         return 0;
     }

@@ -5,6 +5,7 @@
 //! that node makes the replies come from there (`end.rs`). Packets go to the backend's address by whatever route a CNI
 //! made, so nothing has to be known of other nodes.
 
+pub mod ecn;
 pub mod end;
 pub mod error;
 pub mod fail_over;

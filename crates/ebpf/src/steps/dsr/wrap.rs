@@ -14,6 +14,10 @@ use shunt_common::{FlowKey, Ip4, Ip6, PortBe, csum};
 pub trait Wrap: Family {
     /// The protocol number of this family inside an IP header.
     const CARRIED: u8;
+    /// How far the congestion codepoint is from the low end of the header's second octet.
+    const ECN_SHIFT: u32;
+    /// Whether the header has a sum of its own.
+    const HEADER_HAS_SUM: bool;
     /// What the kernel must know of a header of this family that is put in front.
     const IN_IP: Outer;
     /// The same, with UDP behind it.
@@ -72,6 +76,8 @@ const FRAGMENT: u16 = 0x3fffu16.to_be();
 
 impl Wrap for Ip4 {
     const CARRIED: u8 = 4;
+    const ECN_SHIFT: u32 = 0;
+    const HEADER_HAS_SUM: bool = true;
     const IN_IP: Outer = Outer::Ip4;
     const IN_UDP: Outer = Outer::Udp4;
 
@@ -137,6 +143,8 @@ impl Wrap for Ip4 {
 
 impl Wrap for Ip6 {
     const CARRIED: u8 = 41;
+    const ECN_SHIFT: u32 = 4;
+    const HEADER_HAS_SUM: bool = false;
     const IN_IP: Outer = Outer::Ip6;
     const IN_UDP: Outer = Outer::Udp6;
 
