@@ -21,9 +21,12 @@ use crate::config;
 use crate::family::Family;
 use crate::outcome::{NEXT, Outcome, tc_verdict};
 use crate::packet::{Packet, Skb};
-use crate::steps::fragments;
+use crate::steps::known::{Entered, Known};
+use crate::steps::parse::Parsed;
+use crate::steps::rewrite::rewrite;
+use crate::steps::{fragments, known};
 use aya_ebpf::bindings::__sk_buff;
-use shunt_common::{Direction, Ip4, Ip6};
+use shunt_common::{Direction, Ip4, Ip6, Reason};
 
 /// Runs a hook's instance for the packet's family. Other protocols go to the next program, and so do frames of a VLAN: they
 /// meet us again on its own device.
@@ -58,4 +61,21 @@ fn ingress_verdict<P: Packet, A: Family>(pkt: P, outcome: Outcome) -> i32 {
         fragments::mourn::<A>();
     }
     verdict
+}
+
+/// What becomes of a packet of a known flow that leaves by a tc hook; `anew` says it where that flow is over.
+#[inline(always)]
+fn leave<P: Packet, A: Family>(
+    pkt: P,
+    p: &Parsed<A>,
+    row: Known<A>,
+    anew: impl FnOnce() -> Option<Outcome>,
+) -> Outcome {
+    match known::enter(p, row) {
+        Entered::Follow(row) if rewrite(pkt, p, row.get(), 0) => Outcome::Stack,
+        Entered::Follow(_) => Outcome::Drop(Reason::RewriteFailed),
+        Entered::Refused(reason) => Outcome::Drop(reason),
+        Entered::Direct => Outcome::Pass,
+        Entered::Anew(_) => anew().unwrap_or(Outcome::Pass),
+    }
 }

@@ -1,16 +1,15 @@
 //! tc egress of a pod interface: replies to flows that began at [`super::pod_ingress`], and the node's own sockets that must
 //! keep out of such a flow's way.
 
-use crate::hooks::by_family;
+use crate::hooks::{by_family, leave};
 use crate::outcome::{Outcome, tc_verdict};
 use crate::packet::Packet;
-use crate::steps::known::{self, Entered};
+use crate::steps::known;
 use crate::steps::local_socket;
 use crate::steps::parse::{Parse, Parsed, parse};
-use crate::steps::rewrite::rewrite;
 use crate::steps::{fragments, icmp_error};
 use aya_ebpf::bindings::__sk_buff;
-use shunt_common::{Direction, Ip4, Ip6, Reason, flow_flag};
+use shunt_common::{Direction, Ip4, Ip6, flow_flag};
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "classifier")]
@@ -43,13 +42,7 @@ fn to_pod<P: Packet, A: Parse>(pkt: P) -> Outcome {
     if !moved_socket && !serves(row.get().flags) {
         return Outcome::Pass;
     }
-    match known::enter(p, row) {
-        Entered::Follow(row) if rewrite(pkt, p, row.get(), 0) => Outcome::Stack,
-        Entered::Follow(_) => Outcome::Drop(Reason::RewriteFailed),
-        Entered::Refused(reason) => Outcome::Drop(reason),
-        Entered::Direct => Outcome::Pass,
-        Entered::Anew(_) => local_socket::move_aside_of_hairpin(pkt, p).unwrap_or(Outcome::Pass),
-    }
+    leave(pkt, p, row, || local_socket::move_aside_of_hairpin(pkt, p))
 }
 
 /// Whether this hook serves flows with these flags: what pods hear from services.

@@ -1,14 +1,12 @@
 //! tc egress of a device: the replies of local backends, and sockets of this node that meet a SNAT flow's port.
 
-use crate::hooks::by_family;
+use crate::hooks::{by_family, leave};
 use crate::outcome::{Outcome, tc_verdict};
 use crate::packet::Packet;
-use crate::steps::known::Entered;
 use crate::steps::parse::{Parse, Parsed, parse};
-use crate::steps::rewrite::rewrite;
 use crate::steps::{fragments, icmp_error, known, local_socket, vip};
 use aya_ebpf::bindings::__sk_buff;
-use shunt_common::{Direction, Ip4, Ip6, Reason, flow_flag};
+use shunt_common::{Direction, Ip4, Ip6, flow_flag};
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "classifier")]
@@ -41,13 +39,7 @@ fn egress<P: Packet, A: Parse>(pkt: P) -> Outcome {
     if foreign || !serves(row.get().flags) {
         return Outcome::Pass;
     }
-    match known::enter(p, row) {
-        Entered::Follow(row) if rewrite(pkt, p, row.get(), 0) => Outcome::Stack,
-        Entered::Follow(_) => Outcome::Drop(Reason::RewriteFailed),
-        Entered::Refused(reason) => Outcome::Drop(reason),
-        Entered::Direct => Outcome::Pass,
-        Entered::Anew(_) => local_socket::move_aside(pkt, p).unwrap_or(Outcome::Pass),
-    }
+    leave(pkt, p, row, || local_socket::move_aside(pkt, p))
 }
 
 /// Whether this hook serves flows with these flags: replies of local backends, and sockets of the node that were moved out of a
