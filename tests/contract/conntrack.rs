@@ -14,7 +14,11 @@ fn conntrack() {
     run(
         "conntrack",
         Style::Routed,
-        cases![a_stream_follows_its_servers, a_stream_through_a_load_balancer_follows_its_servers],
+        cases![
+            a_stream_follows_its_servers,
+            a_stream_through_a_load_balancer_follows_its_servers,
+            a_stream_follows_a_service_that_is_recreated,
+        ],
     );
 }
 
@@ -72,4 +76,37 @@ fn a_stream_through_a_load_balancer_follows_its_servers(c: &Cluster) {
         c.restore_pod(old.0, old.1);
         c.set_pod(old.0, old.1, false, false);
     }
+}
+
+/// A service is deleted, and comes again with its name and address and another pod, while another service keeps its old one.
+fn a_stream_follows_a_service_that_is_recreated(c: &Cluster) {
+    let spec = |pod: &str| {
+        json!({"type": "NodePort", "selector": {"pod": pod}, "ports": [
+        {"name": "udp", "port": 80, "targetPort": 8081, "nodePort": 30777, "protocol": "UDP"}]})
+    };
+    c.service("again", spec("pod1-1"));
+    c.service("other", json!({"selector": {"pod": "pod1-1"}}));
+    let ips = c.get("again")["spec"]["clusterIPs"].clone();
+    let mut clients = Vec::new();
+    for v6 in FAMILIES {
+        let (ip, port) = (c.cluster_ip("again", v6), c.node(1, v6, 30777));
+        c.reaches_by_udp(&c.pod(1, 2), ip, &["pod1-1"]);
+        clients.extend(
+            [c.pod(1, 2), c.bypass(1, 2), c.host(1)].map(|from| (from.name.clone(), ask_on(&from, ip))),
+        );
+        clients.push(("client".into(), ask_on(&c.client(), port)));
+    }
+    c.delete("again");
+    let mut new = spec("pod2-1");
+    (new["clusterIP"], new["clusterIPs"]) = (ips[0].clone(), ips);
+    c.service("again", new);
+    std::thread::sleep(Duration::from_millis(1500));
+    let mut wrong = Vec::new();
+    for (who, client) in clients {
+        let queries: Queries = finish(client).unwrap();
+        if queries.last.as_deref() != Some("pod2-1") {
+            wrong.push(format!("{who}: {queries:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -98,3 +98,47 @@ fn what_went_while_no_agent_ran_departs_at_the_first_sync() {
     cluster.relist();
     assert_eq!(words(&reconcile(&mut cluster).departed), ["1 10.0.0.2:5353"]);
 }
+
+/// kube-proxy's reconciler asks of each UDP flow to a service's address whether its backend is one of that service's.
+#[test]
+fn backends_of_the_service_that_had_the_address_before_depart_when_another_takes_it_over() {
+    let mut missed = Vec::new();
+    for (old, new) in [("m", "a"), ("m", "z")] {
+        // "b" keeps the old service's backend.
+        let mut cluster = cluster("10.0.0.5", "10.0.0.1");
+        let spec = |name: &str| {
+            format!(
+                "kind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: 10.96.0.9, ports: [{{name: dns, port: 53, protocol: UDP}}]}}"
+            )
+        };
+        let new = format!("{new}2");
+        apply(&mut cluster, &spec(old));
+        slice(&mut cluster, old, "10.0.0.1", 5353);
+        slice(&mut cluster, &new, "10.0.0.2", 5353);
+        cluster.settle();
+        cluster.delete(Kind::Service, &format!("default/{old}"));
+        apply(&mut cluster, &spec(&new));
+        let departed = cluster.settle().departed;
+        let told = words(&departed).iter().any(|w| w.ends_with(" 10.0.0.1:5353"));
+        println!("{old} -> {new}: {:?}", words(&departed));
+        missed.extend((!told).then_some(new));
+    }
+    assert!(missed.is_empty(), "the flows of the old service go on when the new one is called {missed:?}");
+}
+
+/// The same with a moment in between, as when somebody deletes a Service and applies it again.
+#[test]
+fn backends_of_a_deleted_service_depart_when_its_address_is_taken_again_later() {
+    let mut cluster = cluster("10.0.0.5", "10.0.0.1");
+    let spec = "kind: Service\nmetadata: {name: m}\nspec: {clusterIP: 10.96.0.9, ports: [{name: dns, port: 53, protocol: UDP}]}";
+    apply(&mut cluster, spec);
+    slice(&mut cluster, "m", "10.0.0.1", 5353);
+    cluster.settle();
+    cluster.delete(Kind::Service, "default/m");
+    let mut departed = cluster.settle().departed;
+    slice(&mut cluster, "m", "10.0.0.2", 5353);
+    departed.extend(cluster.settle().departed);
+    apply(&mut cluster, spec);
+    departed.extend(cluster.settle().departed);
+    assert!(words(&departed).iter().any(|w| w.ends_with(" 10.0.0.1:5353")), "{departed:?}");
+}

@@ -160,3 +160,27 @@ fn a_backends_row_has_the_number_of_its_zone_which_a_restart_does_not_change() {
     assert_eq!(cluster.reconcile().ops, 0, "nothing to write anew");
     assert_eq!(zones(&mut cluster), before);
 }
+
+/// kube-proxy's `NodeTopologyConfig` keeps labels from its proxiers that no topology asks for.
+#[test]
+fn a_label_of_the_node_that_no_service_asks_about_costs_nothing() {
+    let mut cluster = common::Cluster::new(shunt_model::Options::new(common::NODE));
+    for n in 0..2000 {
+        cluster.apply(common::service(n));
+        cluster.apply(common::slice(n, 10));
+    }
+    let node = |labels: &str| {
+        format!(
+            "kind: Node\nmetadata: {{name: {}, labels: {{{labels}}}}}\nstatus: {{addresses: [{{type: InternalIP, address: 192.168.0.1}}]}}",
+            common::NODE
+        )
+    };
+    common::Object::read(&node("a: b")).into_iter().for_each(|o| cluster.apply(o));
+    cluster.relist();
+    cluster.settle();
+    common::Object::read(&node("a: c")).into_iter().for_each(|o| cluster.apply(o));
+    let begun = std::time::Instant::now();
+    let report = cluster.model.reconcile(&mut cluster.store);
+    println!("{} services, {} ops, {:?}", report.services, report.ops, begun.elapsed());
+    assert_eq!(report.services, 0);
+}

@@ -205,3 +205,21 @@ fn what_has_no_effect_is_one_line_with_the_reason_of_each() {
     }
     assert!(!ignored[0].contains("enableProfiling"), "it asks for nothing: {ignored:?}");
 }
+
+/// `SetDefaults_KubeProxyConfiguration`: what kubeadm writes as null is not nothing to kube-proxy.
+#[test]
+fn what_is_left_null_has_kube_proxys_default() {
+    let read = read(KUBEADM);
+    let values = values(&read);
+    for (key, expected) in [
+        ("nodePort.addresses", "primary,localhost"),
+        ("flows.tcpEstablishedTimeout", "24h"),
+        ("flows.tcpClosingTimeout", "1h"),
+    ] {
+        println!("{key}: {:?}, kube-proxy's {expected}", values.get(key));
+    }
+    assert_eq!(values.get("nodePort.addresses").map(String::as_str), Some("primary,localhost"));
+    assert!(
+        values.contains_key("flows.tcpEstablishedTimeout") && values.contains_key("flows.tcpClosingTimeout")
+    );
+}
