@@ -82,10 +82,10 @@ fn another_target_port_is_another_backend_and_more_of_them_are_no_loss() {
 }
 
 #[test]
-fn the_backends_of_a_deleted_service_depart_when_their_rows_go() {
+fn the_backends_of_a_deleted_service_depart_from_it_and_from_all_when_their_rows_go() {
     let mut cluster = cluster("10.0.0.1", "10.0.0.1 10.0.0.2");
     cluster.delete(Kind::Service, "default/b");
-    assert_eq!(reconcile(&mut cluster).departed, []);
+    assert_eq!(words(&reconcile(&mut cluster).departed), ["2 10.0.0.1:5353", "2 10.0.0.2:5353"]);
     assert_eq!(words(&reconcile(&mut cluster).departed), ["* 10.0.0.2:5353"]);
 }
 

@@ -136,6 +136,12 @@ impl Ledger {
         self.rows.get(key)
     }
 
+    /// How many rows of a family a service port has that lead to backends.
+    #[must_use]
+    pub fn leading_rows(&self, service: u32, family: Family) -> u32 {
+        self.services.leading(service, family)
+    }
+
     /// All rows, by key.
     pub fn frontends(&self) -> impl Iterator<Item = (&FrontendRef, &Frontend)> {
         self.rows.iter()

@@ -11,6 +11,8 @@ const LIMIT: u32 = 1 << 24;
 #[derive(Clone, Copy, Default, Debug)]
 struct Use {
     rows: u32,
+    /// Rows by family that lead to backends.
+    leading: [u32; 2],
     /// Rows by family that limit their clients by source ranges.
     limited: [u32; 2],
     ranges: u32,
@@ -52,6 +54,7 @@ impl ServiceIds {
     pub fn named(&mut self, family: Family, row: &Frontend) {
         if let Some(u) = self.use_of(row.service) {
             u.rows += 1;
+            u.leading[family as usize] += leading(row);
             u.limited[family as usize] += limited(row);
         }
     }
@@ -60,8 +63,15 @@ impl ServiceIds {
     pub fn unnamed(&mut self, family: Family, row: &Frontend, batch: Batch) {
         self.change(row.service, batch, |u| {
             u.rows = u.rows.saturating_sub(1);
+            u.leading[family as usize] = u.leading[family as usize].saturating_sub(leading(row));
             u.limited[family as usize] = u.limited[family as usize].saturating_sub(limited(row));
         });
+    }
+
+    /// How many rows of a family that lead to backends name the id.
+    #[must_use]
+    pub fn leading(&self, id: u32, family: Family) -> u32 {
+        self.used.get(&id).map_or(0, |u| u.leading[family as usize])
     }
 
     /// Whether a row of a family names the id for the sake of its source ranges.
@@ -109,6 +119,10 @@ impl ServiceIds {
     pub fn taken(&self) -> usize {
         self.used.len()
     }
+}
+
+fn leading(row: &Frontend) -> u32 {
+    u32::from(row.pools.iter().any(|pool| pool.len > 0))
 }
 
 fn limited(row: &Frontend) -> u32 {

@@ -3,7 +3,7 @@
 use super::Report;
 use crate::ledger::Ledger;
 use crate::store::{BackendRow, Family, FrontendRef, Op};
-use shunt_common::BackendState;
+use shunt_common::{BackendState, Frontend};
 use std::collections::BTreeSet;
 
 /// A backend that no longer serves a service port, or none at all. Where it led is told here, since its id may soon be
@@ -28,10 +28,16 @@ pub(super) fn members(
 ) -> BTreeSet<u32> {
     // A key may come from another service, whose pool it still names.
     let rows = keys.filter_map(|key| ledger.frontend(&key)).filter(|row| row.service == service);
+    let mut members = pooled(ledger, family, rows.copied());
+    members.extend(ledger.kept(service, family));
+    members
+}
+
+/// The backends in the pools of rows.
+fn pooled(ledger: &Ledger, family: Family, rows: impl Iterator<Item = Frontend>) -> BTreeSet<u32> {
     // Rows of a port share their ranges: each is read once.
     let pools: BTreeSet<_> = rows.flat_map(|row| row.pools).filter(|pool| pool.len > 0).collect();
-    let pooled = pools.into_iter().flat_map(|pool| ledger.pool(family, pool));
-    pooled.chain(ledger.kept(service, family)).copied().collect()
+    pools.into_iter().flat_map(|pool| ledger.pool(family, pool)).copied().collect()
 }
 
 impl Report {
@@ -51,9 +57,12 @@ impl Report {
         self.departed.extend(gone);
     }
 
-    /// Notes the backend that an op, which has been applied but not committed, removes or takes out of service.
+    /// Notes the backends that an op, which has been applied but not committed, removes or takes out of service, and those of a
+    /// service port whose last row that leads to them it takes away.
     pub(super) fn applied(&mut self, ledger: &Ledger, op: &Op) {
         let (family, id) = match op {
+            Op::DeleteFrontend { key } => return self.abandoned(ledger, key, None),
+            Op::PutFrontend { key, row } => return self.abandoned(ledger, key, Some(row)),
             Op::DeleteBackend { family, id } => (*family, *id),
             Op::PutBackend { id, row } if row.state() == Some(BackendState::TerminatingNotServing) => {
                 (row.family(), *id)
@@ -64,6 +73,22 @@ impl Report {
         if let Some(backend) = ledger.backend(family, id).filter(serves) {
             self.departed.push(Departed { service: None, id, backend });
         }
+    }
+
+    /// Notes the members of a service port that loses the last row that leads to them, be it to another port, except those that
+    /// the latter has too.
+    fn abandoned(&mut self, ledger: &Ledger, key: &FrontendRef, new: Option<&Frontend>) {
+        let family = key.family();
+        let Some(old) = ledger.frontend(key) else { return };
+        if new.is_some_and(|new| new.service == old.service) {
+            return;
+        }
+        let before = pooled(ledger, family, [*old].into_iter());
+        if before.is_empty() || ledger.leading_rows(old.service, family) > 1 {
+            return;
+        }
+        let after = pooled(ledger, family, new.copied().into_iter());
+        self.lost(ledger, old.service, family, &before, &after);
     }
 }
 
