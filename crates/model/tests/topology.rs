@@ -161,11 +161,11 @@ fn a_backends_row_has_the_number_of_its_zone_which_a_restart_does_not_change() {
     assert_eq!(zones(&mut cluster), before);
 }
 
-/// kube-proxy's `NodeTopologyConfig` keeps labels from its proxiers that no topology asks for.
+/// Labels of nodes change all the time, and most are no business of services.
 #[test]
 fn a_label_of_the_node_that_no_service_asks_about_costs_nothing() {
     let mut cluster = common::Cluster::new(shunt_model::Options::new(common::NODE));
-    for n in 0..2000 {
+    for n in 0..20 {
         cluster.apply(common::service(n));
         cluster.apply(common::slice(n, 10));
     }
@@ -179,8 +179,5 @@ fn a_label_of_the_node_that_no_service_asks_about_costs_nothing() {
     cluster.relist();
     cluster.settle();
     common::Object::read(&node("a: c")).into_iter().for_each(|o| cluster.apply(o));
-    let begun = std::time::Instant::now();
-    let report = cluster.model.reconcile(&mut cluster.store);
-    println!("{} services, {} ops, {:?}", report.services, report.ops, begun.elapsed());
-    assert_eq!(report.services, 0);
+    assert_eq!(cluster.reconcile().services, 0);
 }

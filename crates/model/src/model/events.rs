@@ -217,9 +217,17 @@ impl Model {
     }
 
     fn set_node(&mut self, node: NodeState) {
-        if self.node != node {
-            self.node = node;
+        let mut former = std::mem::replace(&mut self.node, node);
+        let labels = std::mem::take(&mut former.labels);
+        let relabelled = labels != self.node.labels;
+        former.labels.clone_from(&self.node.labels);
+        if former != self.node {
             self.all_stale();
+        } else if relabelled {
+            // Labels decide only where services ask for nodes by them; the zone is looked at above.
+            let asks = |entry: &Entry| entry.spec.as_ref().is_some_and(|spec| spec.policy.nodes.is_some());
+            let asking = self.services.iter().filter(|(_, entry)| asks(entry));
+            self.stale.extend(asking.map(|(name, _)| name.clone()));
         }
     }
 

@@ -13,6 +13,9 @@ type Mapped = (&'static str, &'static str, String);
 const MAX_PER_CORE: i64 = 32_768;
 const MIN: i64 = 131_072;
 const OOM_SCORE_ADJ: i64 = -999;
+const TCP_ESTABLISHED: &str = "24h";
+const TCP_CLOSE_WAIT: &str = "1h";
+const LOCALHOST_NODE_PORTS: bool = true;
 /// More flows than kube-proxy ever asks netfilter for.
 const MOST_FLOWS: i64 = 1_048_576;
 
@@ -47,13 +50,14 @@ pub(super) fn settings(fields: &mut Fields, file: &Path, cpus: u64, notes: &mut 
     put("syncPeriod", period, fields.duration(period));
     put("minSyncPeriod", least, fields.duration(least));
     put("bpf.ctTcpMax", "conntrack", flow_rows(fields, cpus));
-    for (key, field) in [
-        ("flows.tcpEstablishedTimeout", "conntrack.tcpEstablishedTimeout"),
-        ("flows.tcpClosingTimeout", "conntrack.tcpCloseWaitTimeout"),
-        ("flows.udpUnconfirmedTimeout", "conntrack.udpTimeout"),
-        ("flows.udpConfirmedTimeout", "conntrack.udpStreamTimeout"),
+    for (key, field, default) in [
+        ("flows.tcpEstablishedTimeout", "conntrack.tcpEstablishedTimeout", Some(TCP_ESTABLISHED)),
+        ("flows.tcpClosingTimeout", "conntrack.tcpCloseWaitTimeout", Some(TCP_CLOSE_WAIT)),
+        ("flows.udpUnconfirmedTimeout", "conntrack.udpTimeout", None),
+        ("flows.udpConfirmedTimeout", "conntrack.udpStreamTimeout", None),
     ] {
-        put(key, field, fields.duration(field));
+        let default = default.filter(|_| !fields.has(field)).map(Into::into);
+        put(key, field, default.or_else(|| fields.duration(field)));
     }
     let (asked, note) = gates(&fields.switches("featureGates"));
     asked.into_iter().for_each(|(key, value)| put(key, "featureGates", Some(value)));
@@ -95,8 +99,13 @@ fn with_port(text: &str, port: u16) -> String {
 }
 
 fn node_ports(fields: &mut Fields, mode: &str, notes: &mut Vec<Note>) -> Option<String> {
-    let localhost = fields.bool("iptables.localhostNodePorts") == Some(true);
-    if let Some(words) = fields.list("nodePortAddresses") {
+    let asked = fields.bool("iptables.localhostNodePorts").unwrap_or(LOCALHOST_NODE_PORTS);
+    let localhost = mode == "iptables" && asked;
+    if let Some(mut words) = fields.list("nodePortAddresses") {
+        // All addresses: loopback's are among them.
+        if localhost && words.iter().any(|word| word == "0.0.0.0/0" || word == "::/0") {
+            words.push("localhost".into());
+        }
         return Some(words.join(","));
     }
     if mode == "nftables" {
@@ -106,7 +115,7 @@ fn node_ports(fields: &mut Fields, mode: &str, notes: &mut Vec<Note>) -> Option<
         "nodePortAddresses is not set: NodePorts answer on the node's primary addresses, as in the nftables mode; \
          the {mode} mode has them on all: set nodePortAddresses to [all] for that"
     )));
-    (mode == "iptables" && localhost).then(|| "primary,localhost".into())
+    localhost.then(|| "primary,localhost".into())
 }
 
 /// Two rows a flow, for as many flows as kube-proxy would have netfilter remember.

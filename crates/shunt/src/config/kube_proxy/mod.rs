@@ -131,11 +131,11 @@ fn section(path: &str) -> bool {
     FIELDS.iter().any(|(name, _)| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
-/// kubeadm writes each field that it does not set, with its zero value.
+/// kubeadm writes each field that it does not set, with its zero value. A time of zero says something where there is a default.
 fn says_nothing(value: &Json) -> bool {
     match value {
         Json::Null => true,
-        Json::String(text) => text.is_empty() || text == "0s",
+        Json::String(text) => text.is_empty(),
         Json::Array(items) => items.is_empty(),
         Json::Object(fields) => fields.values().all(says_nothing),
         Json::Bool(_) | Json::Number(_) => false,
@@ -144,7 +144,8 @@ fn says_nothing(value: &Json) -> bool {
 
 /// One line for all fields that have no use here, with why.
 fn ignored(file: &str, values: &HashMap<&'static str, Json>) -> Option<Note> {
-    let off = |name: &str| matches!(&values[name], Json::Bool(false)) || values[name] == 0;
+    let off =
+        |name: &str| matches!(&values[name], Json::Bool(false)) || values[name] == 0 || values[name] == "0s";
     let said = FIELDS.iter().filter_map(|(name, what)| match what {
         Do::Ignore(why) if values.contains_key(name) && !off(name) => Some(format!("{name} ({why})")),
         _ => None,

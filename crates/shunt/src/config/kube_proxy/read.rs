@@ -33,6 +33,11 @@ impl Fields {
         self.get(name, "a list of texts", |v| v.as_array()?.iter().map(item).collect())
     }
 
+    /// Whether a field says anything.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
     /// A Go duration as we write it; `None` also for zero, which means "as it is".
     pub(super) fn duration(&mut self, name: &'static str) -> Option<String> {
         self.get(name, "a duration, such as 24h0m0s", |v| go_duration(v.as_str()?)).flatten()

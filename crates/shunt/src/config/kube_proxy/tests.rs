@@ -40,7 +40,10 @@ fn kubeadms_config_conf_is_taken_as_it_stands() {
         ("bindAddress", "0.0.0.0"),
         ("bindAddressHardFail", "false"),
         ("clusterCIDR", "10.244.0.0/16"),
+        ("flows.tcpClosingTimeout", "1h"),
+        ("flows.tcpEstablishedTimeout", "24h"),
         ("kubeconfig", "/var/lib/kube-proxy/kubeconfig.conf"),
+        ("nodePort.addresses", "primary,localhost"),
         ("oomScoreAdj", "-999"),
     ];
     assert_eq!(values(&read), expected.map(|(k, v)| (k, v.to_owned())).into());
@@ -113,6 +116,13 @@ fn each_field_that_means_something_here_becomes_a_setting() {
             "primary,localhost,10.0.0.0/8",
         ),
         ("iptables: {localhostNodePorts: true}", "nodePort.addresses", "primary,localhost"),
+        ("nodePortAddresses: [0.0.0.0/0]", "nodePort.addresses", "0.0.0.0/0,localhost"),
+        ("mode: ipvs\nnodePortAddresses: [0.0.0.0/0]", "nodePort.addresses", "0.0.0.0/0"),
+        (
+            "nodePortAddresses: [0.0.0.0/0]\niptables: {localhostNodePorts: false}",
+            "nodePort.addresses",
+            "0.0.0.0/0",
+        ),
         ("iptables: {syncPeriod: 45s}", "syncPeriod", "45s"),
         ("mode: nftables\nnftables: {syncPeriod: 1m30s}\niptables: {syncPeriod: 45s}", "syncPeriod", "1m30s"),
         ("mode: ipvs\nipvs: {syncPeriod: 20s}", "syncPeriod", "20s"),
@@ -145,7 +155,7 @@ fn flow_rows_are_two_for_each_flow_that_kube_proxy_would_let_netfilter_have() {
 
 #[test]
 fn times_of_zero_and_empty_fields_leave_our_defaults() {
-    let yaml = "conntrack: {tcpEstablishedTimeout: 0s, udpTimeout: 0h0m0s}\nhealthzBindAddress: ''\nmode: nftables\n";
+    let yaml = "conntrack: {tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s, udpTimeout: 0h0m0s}\nhealthzBindAddress: ''\nmode: nftables\n";
     let read = read(&with(yaml));
     assert_eq!(values(&read), [("oomScoreAdj", "-999".to_owned())].into());
 }
@@ -204,22 +214,4 @@ fn what_has_no_effect_is_one_line_with_the_reason_of_each() {
         assert!(ignored[0].contains(&format!("{field} (pods are known by their interfaces)")), "{ignored:?}");
     }
     assert!(!ignored[0].contains("enableProfiling"), "it asks for nothing: {ignored:?}");
-}
-
-/// `SetDefaults_KubeProxyConfiguration`: what kubeadm writes as null is not nothing to kube-proxy.
-#[test]
-fn what_is_left_null_has_kube_proxys_default() {
-    let read = read(KUBEADM);
-    let values = values(&read);
-    for (key, expected) in [
-        ("nodePort.addresses", "primary,localhost"),
-        ("flows.tcpEstablishedTimeout", "24h"),
-        ("flows.tcpClosingTimeout", "1h"),
-    ] {
-        println!("{key}: {:?}, kube-proxy's {expected}", values.get(key));
-    }
-    assert_eq!(values.get("nodePort.addresses").map(String::as_str), Some("primary,localhost"));
-    assert!(
-        values.contains_key("flows.tcpEstablishedTimeout") && values.contains_key("flows.tcpClosingTimeout")
-    );
 }
