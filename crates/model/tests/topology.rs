@@ -163,21 +163,32 @@ fn a_backends_row_has_the_number_of_its_zone_which_a_restart_does_not_change() {
 
 /// Labels of nodes change all the time, and most are no business of services.
 #[test]
-fn a_label_of_the_node_that_no_service_asks_about_costs_nothing() {
+fn a_label_of_the_node_costs_what_asks_about_it() {
     let mut cluster = common::Cluster::new(shunt_model::Options::new(common::NODE));
     for n in 0..20 {
         cluster.apply(common::service(n));
         cluster.apply(common::slice(n, 10));
     }
+    let asking = "kind: Service\nmetadata: {name: asking, annotations: {shunt.io/node-selector: disk=ssd}}\n\
+                  spec: {clusterIP: 10.96.9.9, ports: [{port: 80}]}";
     let node = |labels: &str| {
         format!(
-            "kind: Node\nmetadata: {{name: {}, labels: {{{labels}}}}}\nstatus: {{addresses: [{{type: InternalIP, address: 192.168.0.1}}]}}",
+            "kind: Node\nmetadata: {{name: {}, labels: {{{labels}}}}}\n\
+             status: {{addresses: [{{type: InternalIP, address: 192.168.0.1}}]}}",
             common::NODE
         )
     };
-    common::Object::read(&node("a: b")).into_iter().for_each(|o| cluster.apply(o));
+    let mut apply = |cluster: &mut common::Cluster, yaml: &str| {
+        common::Object::read(yaml).into_iter().for_each(|object| cluster.apply(object));
+    };
+    apply(&mut cluster, &node("disk: ssd"));
+    apply(&mut cluster, asking);
     cluster.relist();
     cluster.settle();
-    common::Object::read(&node("a: c")).into_iter().for_each(|o| cluster.apply(o));
-    assert_eq!(cluster.reconcile().services, 0);
+    apply(&mut cluster, &node("disk: ssd, kernel: new"));
+    assert_eq!(cluster.reconcile().services, 1, "the one that asks about labels");
+    assert_eq!(cluster.reconcile().ops, 0);
+    apply(&mut cluster, &node("disk: hdd"));
+    let report = cluster.reconcile();
+    assert_eq!((report.services, report.ops > 0), (1, true), "it is served here no more");
 }
