@@ -28,6 +28,7 @@ fn health_is_answered_as_by_kube_proxy() {
 fn service(policy: &str) -> Value {
     let mut service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "lb", "namespace": "default"},
         "spec": {"type": "LoadBalancer", "selector": {"pod": "pod1-1"}, "externalTrafficPolicy": policy,
+            "ipFamilyPolicy": "RequireDualStack",
             "ports": [{"port": 80, "targetPort": 8080, "nodePort": 31080}]}});
     if policy == "Local" {
         service["spec"]["healthCheckNodePort"] = HEALTH.into();
@@ -60,7 +61,12 @@ fn a_service_is_healthy_where_its_endpoints_are(lab: &Lab) {
     assert_eq!(good.body(), Some(body));
     eventually_is("no local endpoint", &lab.client, without, "/", is_503);
     let v6 = SocketAddr::new(lab.nodes[0].addresses.v6.into(), HEALTH);
+    // Each family is counted by itself.
     eventually_is("IPv6", &lab.client, v6, "/", |a| a.body() == Some(body));
+    let single = r#"{"spec":{"ipFamilyPolicy":"SingleStack"}}"#;
+    lab.kubectl(&["patch", "service", "lb", "-p", single]).unwrap();
+    eventually_is("no IPv6", &lab.client, v6, "/", |a| *a == Answer::Refused);
+    eventually_is("IPv4", &lab.client, with, "/", |a| a.body() == Some(body));
 }
 
 fn a_load_balancers_address_answers_whomever_it_probes_from(lab: &Lab) {

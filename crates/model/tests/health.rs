@@ -48,8 +48,9 @@ fn apply(cluster: &mut Cluster, yaml: &str) {
     cluster.settle();
 }
 
+/// Port and endpoints, of all families that the service has.
 fn taken(cluster: &mut Cluster) -> Vec<(String, Option<(u16, usize)>)> {
-    let pair = |c: HealthCheck| (c.port, c.local_endpoints);
+    let pair = |c: HealthCheck| (c.port, c.local_endpoints.iter().flatten().sum());
     cluster.model.take_health_checks().into_iter().map(|(n, c)| (n.to_string(), c.map(pair))).collect()
 }
 
@@ -63,10 +64,15 @@ fn only_ready_endpoints_of_this_node_count() {
 }
 
 #[test]
-fn an_endpoint_in_two_slices_counts_once_and_one_of_each_family_counts_twice() {
+fn an_endpoint_in_two_slices_counts_once_and_one_of_each_family_for_its_own() {
     let again = SLICE.replace("web-1", "web-2");
     let v6 = SLICE.replace("web-1", "web-6").replace("IPv4", "IPv6").replace("10.244.1.1", "fd00::1");
-    assert_eq!(taken(&mut cluster(&[SERVICE, SLICE, &again, &v6])), web(Some((31000, 2))));
+    assert_eq!(taken(&mut cluster(&[SERVICE, SLICE, &again, &v6])), web(Some((31000, 1))));
+    let dual = SERVICE
+        .replace("clusterIP: 10.96.0.10", "clusterIP: 10.96.0.10\n  clusterIPs: [10.96.0.10, 'fd00:96::10']");
+    let mut cluster = cluster(&[&dual, SLICE, &again, &v6]);
+    let checks = cluster.model.take_health_checks();
+    assert_eq!(checks[0].1.map(|check| check.local_endpoints), Some([Some(1), Some(1)]));
 }
 
 #[test]

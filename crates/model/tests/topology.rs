@@ -178,7 +178,7 @@ fn a_label_of_the_node_costs_what_asks_about_it() {
             common::NODE
         )
     };
-    let mut apply = |cluster: &mut common::Cluster, yaml: &str| {
+    let apply = |cluster: &mut common::Cluster, yaml: &str| {
         common::Object::read(yaml).into_iter().for_each(|object| cluster.apply(object));
     };
     apply(&mut cluster, &node("disk: ssd"));

@@ -4,6 +4,7 @@
 use super::{Entry, Model};
 use crate::objects::Node;
 use crate::snapshot::{NodeState, ServiceName};
+use crate::store::Family;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -50,8 +51,9 @@ impl NodeCondition {
 pub struct HealthCheck {
     /// `spec.healthCheckNodePort`.
     pub port: u16,
-    /// Ready endpoints on this node, each address once.
-    pub local_endpoints: usize,
+    /// Ready endpoints on this node by family, each address once; `None` for a family that the service has not. Each family has
+    /// servers of its own, as kube-proxy has a proxier for each.
+    pub local_endpoints: [Option<usize>; 2],
 }
 
 /// The health checks of all services, and which have changed since somebody asked.
@@ -95,10 +97,14 @@ impl Model {
 }
 
 fn check(entry: &Entry, node: &NodeState) -> Option<HealthCheck> {
-    let port = entry.spec.as_ref().map(|s| s.health_port).filter(|p| *p != 0)?;
+    let spec = entry.spec.as_ref().filter(|s| s.health_port != 0)?;
     let endpoints = entry.slices.iter().flat_map(|s| &s.endpoints);
     let local = endpoints.filter(|e| e.ready && (e.local || node.owns(e.addr))).map(|e| e.addr);
     // An endpoint on its way from one slice to another stands in both.
     let local: BTreeSet<IpAddr> = local.collect();
-    Some(HealthCheck { port, local_endpoints: local.len() })
+    let of = |family| {
+        let has = spec.cluster_ips.iter().any(|ip| Family::of(*ip) == family);
+        has.then(|| local.iter().filter(|ip| Family::of(**ip) == family).count())
+    };
+    Some(HealthCheck { port: spec.health_port, local_endpoints: Family::ALL.map(of) })
 }

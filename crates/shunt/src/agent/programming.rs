@@ -11,6 +11,9 @@ use std::time::Duration;
 /// When the change of a pod or Service was made that led to a slice (sig-scalability's network programming latency).
 const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
+/// How many changes are waited for at the most.
+const MOST_TRIGGERS: usize = 1 << 16;
+
 /// What has come and is not written.
 pub(super) struct Programming {
     /// Changes from before are old news: a restart would tell hours.
@@ -48,7 +51,10 @@ impl Programming {
         let at = annotations.and_then(|a| a.get(TRIGGER_TIME)).and_then(|text| text.parse().ok());
         if let Some(at) = at.filter(|at| *at > self.started) {
             let family = if slice.address_type == "IPv6" { Family::V6 } else { Family::V4 };
-            self.triggers.push((family, at));
+            // What cannot be written for long must not fill memory.
+            if self.triggers.len() < MOST_TRIGGERS {
+                self.triggers.push((family, at));
+            }
         }
     }
 

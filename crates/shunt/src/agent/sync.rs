@@ -69,6 +69,11 @@ impl Progress {
         self.failed.iter().map(|(object, failed)| format!("{object}: {}", failed.error))
     }
 
+    /// Whether nothing waits for its retry but what has no room: whoever uses that up must not hold back what is told of others.
+    pub(super) fn is_whole(&self) -> bool {
+        self.failed.values().all(|failed| failed.full)
+    }
+
     /// When the next sync is due without an event.
     pub(super) fn next(&self) -> Instant {
         [self.batch_at, self.removals_at, self.tables_at, self.retry_at]
@@ -111,7 +116,7 @@ impl Progress {
         }
         // A full map is one tenant's fault, and no reason for load balancers to leave a node, nor for its restart: the next
         // node is as full.
-        if self.failed.values().all(|f| f.full) {
+        if self.is_whole() {
             self.queued = None;
         }
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -155,7 +160,7 @@ impl Agent {
     fn record(&mut self, report: &Report, begun: Instant) {
         let families = self.families();
         self.programming.synced(
-            report.failed.is_empty(),
+            report.failed.is_empty() && self.progress.is_whole(),
             self.model.changes(),
             &families,
             &self.metrics.kube_proxy,
@@ -224,9 +229,10 @@ mod tests {
         progress.finish(&report(0, 0));
         assert_eq!(progress.failed.len(), 1);
         assert!(progress.queued.is_some());
+        assert!(!progress.is_whole(), "a write of others is no news of it");
         progress.retry_at = None;
         progress.finish(&report(0, 0));
-        assert!(progress.failed.is_empty() && progress.queued.is_none());
+        assert!(progress.failed.is_empty() && progress.queued.is_none() && progress.is_whole());
     }
 
     #[test]
@@ -283,7 +289,7 @@ mod tests {
         progress.finish(&Report { failed: vec![failure.clone()], ..Report::default() });
         assert_eq!(progress.queued, None);
         assert_eq!(progress.failures().count(), 1);
-        assert!(progress.retry_at.is_some());
+        assert!(progress.retry_at.is_some() && progress.is_whole());
         progress.queued = Some(Instant::now());
         let mut both = report(1, 0);
         both.failed.push(failure);

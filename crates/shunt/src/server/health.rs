@@ -40,13 +40,12 @@ async fn healthz(State(health): State<Health>) -> impl IntoResponse {
     (status, HEADERS, body)
 }
 
-/// Whether a restart would help. One would not where the autoscaler drains the node, nor where a map is full or the kernel
-/// refuses a write: the next agent finds the same.
+/// The same without the node, which no restart would mend. A full map is nobody's lateness either, see `agent/sync.rs`.
 async fn livez(State(health): State<Health>) -> impl IntoResponse {
     let condition = *health.condition.borrow();
-    let alive = condition.alive(Instant::now());
-    let (status, body) = answer(&condition, None, alive, Timestamp::now());
-    health.metrics.slis.observe(Check::Loop, alive);
+    let now = Instant::now();
+    let (status, body) = answer(&condition, None, condition.healthy(now), Timestamp::now());
+    health.metrics.slis.observe(Check::Loop, condition.alive(now));
     health.metrics.kube_proxy.livez.get_or_create(&[("code", code(status))]).inc();
     (status, HEADERS, body)
 }

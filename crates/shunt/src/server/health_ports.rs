@@ -1,5 +1,5 @@
 //! The servers that load balancers ask whether this node has endpoints of a service: one for each service with a
-//! `healthCheckNodePort`, on every address where NodePorts answer (`pkg/proxy/healthcheck/service_health.go`).
+//! `healthCheckNodePort`, on every address of its families where NodePorts answer (`pkg/proxy/healthcheck/service_health.go`).
 
 use super::health::HEADERS;
 use super::limited::Limited;
@@ -10,6 +10,7 @@ use axum::http::{HeaderName, StatusCode};
 use axum::response::IntoResponse;
 use shunt_model::objects::Kind;
 use shunt_model::snapshot::ServiceName;
+use shunt_model::store::Family;
 use shunt_model::{HealthCheck, Problem};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -51,7 +52,8 @@ struct Shared {
 
 struct Server {
     port: u16,
-    local_endpoints: watch::Sender<usize>,
+    /// By family.
+    local_endpoints: watch::Sender<[Option<usize>; 2]>,
     /// A listener stops when its sender is dropped.
     listeners: BTreeMap<IpAddr, oneshot::Sender<()>>,
 }
@@ -70,8 +72,11 @@ impl HealthPorts {
             self.servers.remove(name);
             return;
         };
-        match self.servers.get(name).filter(|s| s.port == check.port) {
-            Some(server) => _ = server.local_endpoints.send_replace(check.local_endpoints),
+        match self.servers.get_mut(name).filter(|s| s.port == check.port) {
+            Some(server) => {
+                server.local_endpoints.send_replace(check.local_endpoints);
+                server.listen(name, &self.addresses, &self.shared);
+            }
             None => {
                 // First the old port, which may be another service's new one.
                 self.servers.remove(name);
@@ -117,12 +122,15 @@ impl Clash {
 
 impl Server {
     fn listen(&mut self, name: &ServiceName, addresses: &BTreeSet<IpAddr>, shared: &Shared) {
-        self.listeners.retain(|address, _| addresses.contains(address));
-        for address in addresses {
+        let counts = *self.local_endpoints.borrow();
+        let serves = |address: &IpAddr| counts[Family::of(*address) as usize].is_some();
+        self.listeners.retain(|address, _| addresses.contains(address) && serves(address));
+        for address in addresses.iter().filter(|address| serves(address)) {
             self.listeners.entry(*address).or_insert_with(|| {
                 let (sender, stop) = oneshot::channel();
                 let answer = Answer {
                     service: name.clone(),
+                    family: Family::of(*address),
                     local_endpoints: self.local_endpoints.subscribe(),
                     condition: shared.condition.clone(),
                 };
@@ -198,13 +206,14 @@ impl Drop for Clashing<'_> {
 #[derive(Clone)]
 struct Answer {
     service: ServiceName,
-    local_endpoints: watch::Receiver<usize>,
+    family: Family,
+    local_endpoints: watch::Receiver<[Option<usize>; 2]>,
     condition: watch::Receiver<Condition>,
 }
 
 /// Any path, any method. Terminating endpoints do not count, and neither does what the Node object says.
 async fn health_check(State(answer): State<Answer>) -> impl IntoResponse {
-    let count = *answer.local_endpoints.borrow();
+    let count = answer.local_endpoints.borrow()[answer.family as usize].unwrap_or(0);
     let healthy = answer.condition.borrow().healthy(Instant::now());
     let good = count > 0 && healthy;
     let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -26,7 +26,7 @@ fn free() -> u16 {
 }
 
 fn check(port: u16, local_endpoints: usize) -> Option<HealthCheck> {
-    Some(HealthCheck { port, local_endpoints })
+    Some(HealthCheck { port, local_endpoints: [Some(local_endpoints), None] })
 }
 
 fn web() -> ServiceName {
@@ -101,6 +101,25 @@ async fn servers_follow_ports_policies_and_addresses() {
     node.ports.set(&web(), None);
     eventually_silent(other).await;
     assert_eq!(node.ports.problems(), []);
+}
+
+#[tokio::test]
+async fn each_family_of_a_service_is_answered_by_its_own_count_and_others_are_not() {
+    let mut node = node();
+    let (v4, v6) = (SocketAddr::new(HERE, free()), IpAddr::V6(Ipv6Addr::LOCALHOST));
+    let v6 = SocketAddr::new(v6, v4.port());
+    node.ports.set_addresses(&[v4.ip(), v6.ip()]);
+    let weight = |got: &Got| got.header("x-load-balancing-endpoint-weight").map(str::to_owned);
+    let check = |local_endpoints| Some(HealthCheck { port: v4.port(), local_endpoints });
+    node.ports.set(&web(), check([Some(1), Some(0)]));
+    assert_eq!((eventually(v4).await.status, eventually(v6).await.status), (200, 503));
+    assert_eq!(weight(&get(v4, "/").await).as_deref(), Some("1"));
+    assert_eq!(weight(&get(v6, "/").await).as_deref(), Some("0"));
+    node.ports.set(&web(), check([Some(1), None]));
+    eventually_silent(v6).await;
+    node.ports.set(&web(), check([None, Some(2)]));
+    eventually_silent(v4).await;
+    assert_eq!(weight(&eventually(v6).await).as_deref(), Some("2"));
 }
 
 #[tokio::test]
@@ -185,7 +204,7 @@ async fn it_answers_on_every_address_of_both_families() {
         return;
     }
     let port = free();
-    node.ports.set(&web(), check(port, 1));
+    node.ports.set(&web(), Some(HealthCheck { port, local_endpoints: [Some(1); 2] }));
     node.ports.set_addresses(&[HERE, Ipv6Addr::LOCALHOST.into()]);
     eventually(SocketAddr::new(HERE, port)).await;
     eventually(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port)).await;

@@ -63,7 +63,7 @@ async fn healthz_and_livez_answer_over_http_as_kube_proxy_does_and_count_their_c
     for (now, healthz, livez) in [
         (condition(), 200, 200),
         (Condition { eligible: false, ..condition() }, 503, 200),
-        (late(), 503, 200),
+        (late(), 503, 503),
         (hung(), 503, 503),
         (Condition::default(), 200, 200),
     ] {
@@ -83,5 +83,5 @@ async fn healthz_and_livez_answer_over_http_as_kube_proxy_does_and_count_their_c
     };
     let codes = ["200", "503"];
     assert_eq!(codes.map(|c| count(&metrics.kube_proxy.healthz, c)), [2, 3]);
-    assert_eq!(codes.map(|c| count(&metrics.kube_proxy.livez, c)), [4, 1]);
+    assert_eq!(codes.map(|c| count(&metrics.kube_proxy.livez, c)), [3, 2]);
 }

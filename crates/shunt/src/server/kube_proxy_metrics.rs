@@ -167,10 +167,10 @@ fn sync_buckets() -> Histogram {
     Histogram::new(exponential_buckets(0.001, 2.0, 15))
 }
 
-/// 0.25 s, 0.5 s, each second to 59 s, each 5 s from a minute, each 30 s from two minutes to five.
+/// Zero (as kube-proxy has it), 0.25 s, 0.5 s, each second to 59 s, each 5 s from a minute, each 30 s from two minutes to five.
 fn programming_buckets() -> Histogram {
     let steps = |from: u32, by: u32, to: u32| (from..=to).step_by(by as usize).map(f64::from);
-    let buckets = [0.25, 0.5].into_iter().chain(steps(1, 1, 59)).chain(steps(60, 5, 115));
+    let buckets = [0.0, 0.25, 0.5].into_iter().chain(steps(1, 1, 59)).chain(steps(60, 5, 115));
     Histogram::new(buckets.chain(steps(120, 30, 300)))
 }
 
@@ -235,11 +235,11 @@ mod tests {
         let text = text(&metrics);
         let buckets: Vec<&str> =
             text.lines().filter_map(|l| Some(l.split_once("{le=\"")?.1.split_once('"')?.0)).collect();
-        assert_eq!(buckets.len(), 2 + 59 + 12 + 7 + 1);
-        assert_eq!(buckets[..4], ["0.25", "0.5", "1.0", "2.0"]);
-        assert_eq!(buckets[60..63], ["59.0", "60.0", "65.0"]);
+        assert_eq!(buckets.len(), 3 + 59 + 12 + 7 + 1);
+        assert_eq!(buckets[..5], ["0.0", "0.25", "0.5", "1.0", "2.0"]);
+        assert_eq!(buckets[61..64], ["59.0", "60.0", "65.0"]);
         assert_eq!(
-            buckets[72..],
+            buckets[73..],
             ["115.0", "120.0", "150.0", "180.0", "210.0", "240.0", "270.0", "300.0", "+Inf"]
         );
     }
