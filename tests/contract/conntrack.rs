@@ -16,6 +16,7 @@ fn conntrack() {
         Style::Routed,
         cases![
             a_stream_follows_its_servers,
+            a_stream_that_had_no_server_for_a_while_goes_on_with_the_next,
             a_stream_through_a_load_balancer_follows_its_servers,
             a_stream_follows_a_service_that_is_recreated,
         ],
@@ -49,6 +50,34 @@ fn a_stream_follows_its_servers(c: &Cluster) {
         assert_eq!((queries.silent, queries.last.as_deref()), (0, Some("pod1-2")), "{queries:?}");
         assert!(queries.errors.len() <= 1 && queries.bodies.contains_key("pod1-1"), "{queries:?}");
     }
+}
+
+/// The only server turns unready, and another one turns ready a moment later: meanwhile there are errors, and no silence.
+fn a_stream_that_had_no_server_for_a_while_goes_on_with_the_next(c: &Cluster) {
+    c.set_pod(1, 1, true, false);
+    c.set_pod(1, 2, false, false);
+    c.service("dns", json!({"type": "NodePort", "selector": {"node": "node1"}}));
+    let port = c.node_port("dns", "udp");
+    c.reaches_by_udp(&c.pod(2, 1), c.cluster_ip("dns", true), &["pod1-1"]);
+    let mut clients = Vec::new();
+    for v6 in FAMILIES {
+        for from in [c.pod(2, 1), c.bypass(2, 1), c.host(2)] {
+            clients.push(ask_on(&from, c.cluster_ip("dns", v6)));
+        }
+        clients.push(ask_on(&c.client(), c.node(2, v6, port)));
+    }
+    c.set_pod(1, 1, false, false);
+    c.settle();
+    std::thread::sleep(Duration::from_millis(500));
+    c.set_pod(1, 2, true, false);
+    c.settle();
+    std::thread::sleep(Duration::from_millis(1500));
+    for client in clients {
+        let queries: Queries = finish(client).unwrap();
+        assert_eq!((queries.silent, queries.last.as_deref()), (0, Some("pod1-2")), "{queries:?}");
+        assert!(!queries.errors.is_empty() && queries.bodies.contains_key("pod1-1"), "{queries:?}");
+    }
+    c.set_pod(1, 1, false, false);
 }
 
 /// From outside by a load balancer's address: the server goes for good after the next one came, on another node and then on the

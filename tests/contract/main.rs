@@ -1,6 +1,7 @@
 //! What Kubernetes' own end-to-end tests of Services do, step by step, on the lab: docs/SPECIFICATION.md says which case
-//! stands for which of them. Every case runs for both families, from pods by both paths (their sockets, and packets of
-//! pods that bypass the socket path), from nodes and from outside, as far as it concerns them.
+//! stands for which of them. Cases run for both families, from pods by both paths (their sockets, and packets of
+//! pods that bypass the socket path), from nodes and from outside, as far as it concerns them; those about the API's objects rather than about addresses may do with
+//! IPv4 (`model/tests/differential` and `tests/agreement` hold every row in both).
 //!
 //! A file is a test and has a lab of its own; its cases run one after the other, and one that fails hides no other.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]

@@ -4,8 +4,11 @@ use crate::cluster::{Cluster, FAMILIES};
 use crate::{cases, run};
 use serde_json::{Value, json};
 use shunt_lab::api::Kind;
-use shunt_lab::cluster::http;
+use shunt_lab::cluster::{http, lab_binary};
+use shunt_lab::place::{Place, Process};
 use shunt_lab::topology::Style;
+use std::net::SocketAddr;
+use std::process::Stdio;
 
 #[test]
 fn networking() {
@@ -101,48 +104,55 @@ fn large_requests_arrive_whole(c: &Cluster) {
 }
 
 fn endpoints_in_the_host_network_are_served(c: &Cluster) {
-    // Something listens on each node itself: the agent's health endpoint.
-    let ports = json!([{"name": "http", "port": 80, "targetPort": 10256, "protocol": "TCP"}]);
-    c.service("on-host", json!({"type": "NodePort", "selector": null, "ports": ports}));
-    for v6 in [false, true] {
-        let ends: Vec<Value> = (1..=2)
-            .map(|n| json!({"addresses": [c.lab.nodes[n - 1].addresses.of(v6).to_string()], "nodeName": format!("node{n}")}))
-            .collect();
+    let servers = [1, 2].map(|node| {
+        let mut command = c.host(node).command(lab_binary().unwrap()).unwrap();
+        command.args(["netexec", "--name", &format!("host{node}"), "--http-port", "9080"]);
+        command.args(["--udp-port", "9081", "--echo-port", "9082"]).stdin(Stdio::null());
+        Process::new(command.spawn().unwrap())
+    });
+    c.service("on-host", json!({"type": "NodePort", "selector": null}));
+    for v6 in FAMILIES {
+        let ends = [1, 2].map(|node| {
+            let addr = c.lab.nodes[node - 1].addresses.of(v6).to_string();
+            json!({"addresses": [addr], "nodeName": format!("node{node}")})
+        });
         let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
             "addressType": if v6 { "IPv6" } else { "IPv4" },
-            "metadata": {"name": format!("on-host-{v6}"), "namespace": "default", "labels": {"kubernetes.io/service-name": "on-host"}},
-            "endpoints": ends, "ports": [{"name": "http", "port": 10256, "protocol": "TCP"}]});
+            "metadata": {"name": format!("on-host-{v6}"), "namespace": "default",
+                "labels": {"kubernetes.io/service-name": "on-host"}},
+            "endpoints": ends, "ports": [{"name": "http", "port": 9080, "protocol": "TCP"},
+                {"name": "udp", "port": 9081, "protocol": "UDP"}]});
         c.lab.api().put(slice).unwrap();
     }
-    let port = c.node_port("on-host", "http");
-    let serves = |from: &shunt_lab::place::Place, to| {
-        shunt_e2e::eventually(&format!("{} is served by a node at {to}", from.name), || {
-            for _ in 0..6 {
-                let answer = http(from, to, "/healthz").map_err(|e| e.to_string())?;
-                if !answer.body().is_some_and(|b| b.contains("lastUpdated")) {
-                    return Err(format!("{answer:?}"));
-                }
+    let serve = |from: &Place, at: &dyn Fn(bool, &str) -> SocketAddr, by: &[&str]| {
+        for v6 in FAMILIES {
+            c.reaches(from, at(v6, "http"), by);
+            // A server that listens on all of a node's addresses answers a pod of it from that of the bridge, whoever translates.
+            if !from.name.starts_with("pod") {
+                c.reaches_by_udp(from, at(v6, "udp"), by);
             }
-            Ok(())
-        });
+        }
     };
-    // IPv4: the health endpoint listens on 0.0.0.0.
+    let inside = |v6, _: &str| c.cluster_ip("on-host", v6);
+    let on_node = |node| move |v6, port: &str| c.node(node, v6, c.node_port("on-host", port));
     for from in c.inside() {
-        serves(&from, c.cluster_ip("on-host", false));
-        serves(&from, c.node(1, false, port));
+        serve(&from, &inside, &["host1", "host2"]);
     }
-    serves(&c.client(), c.node(1, false, port));
+    serve(&c.client(), &on_node(1), &["host1", "host2"]);
     c.change(
         "on-host",
         json!({"spec": {"internalTrafficPolicy": "Local", "externalTrafficPolicy": "Local"}}),
     );
-    for from in c.inside() {
-        serves(&from, c.cluster_ip("on-host", false));
+    for (node, alone) in [(1, "host1"), (2, "host2")] {
+        for from in [c.pod(node, 1), c.bypass(node, 1), c.host(node)] {
+            serve(&from, &inside, &[alone]);
+        }
+        serve(&c.client(), &on_node(node), &[alone]);
     }
-    serves(&c.client(), c.node(2, false, port));
-    for v6 in [false, true] {
+    for v6 in FAMILIES {
         c.lab.api().delete(Kind::EndpointSlice, "default", &format!("on-host-{v6}")).unwrap();
     }
+    drop(servers);
 }
 
 fn hints_keep_traffic_in_the_zone_and_on_the_node(c: &Cluster) {

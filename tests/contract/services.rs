@@ -149,21 +149,40 @@ fn a_type_may_change_in_every_direction(c: &Cluster) {
         c.service("turns", spec);
     };
     c.service("turns", json!({"type": "ClusterIP", "selector": {"app": "web"}}));
+    let mut v6 = false;
     for from in kinds {
         for to in kinds.iter().filter(|to| **to != from) {
+            // By turns; each direction has addresses of both.
+            v6 = !v6;
             become_(from);
-            let before = (from != "ExternalName").then(|| c.cluster_ip("turns", false));
+            let before = (from != "ExternalName").then(|| c.cluster_ip("turns", v6));
+            let has_node_ports = |kind: &str| kind == "NodePort" || kind == "LoadBalancer";
+            let node_port = has_node_ports(from).then(|| c.node(1, v6, c.node_port("turns", "http")));
+            let balancer = (from == "LoadBalancer").then(|| c.load_balancer("turns", v6));
+            for at in node_port.into_iter().chain(balancer) {
+                c.reaches(&c.client(), at, &ALL);
+            }
             become_(to);
+            if let Some(at) = node_port.filter(|_| !has_node_ports(to)) {
+                c.unserved(&c.client(), at);
+            }
+            if let Some(at) = balancer {
+                c.unserved(&c.client(), at);
+            }
             if *to == "ExternalName" {
                 c.unserved(&c.bypass(1, 2), before.unwrap());
                 continue;
             }
-            c.reaches(&c.pod(1, 2), c.cluster_ip("turns", false), &ALL);
+            let at = c.cluster_ip("turns", v6);
+            c.reaches(&c.pod(1, 2), at, &ALL);
+            c.reaches_by_udp(&c.pod(1, 2), at, &ALL);
             if *to != "ClusterIP" {
-                c.reaches(&c.client(), c.node(1, true, c.node_port("turns", "http")), &ALL);
+                c.reaches(&c.client(), c.node(1, v6, c.node_port("turns", "http")), &ALL);
+                c.reaches_by_udp(&c.client(), c.node(1, v6, c.node_port("turns", "udp")), &ALL);
             }
             if *to == "LoadBalancer" {
-                c.reaches(&c.client(), c.load_balancer("turns", true), &ALL);
+                c.reaches(&c.client(), c.load_balancer("turns", v6), &ALL);
+                c.reaches_by_udp(&c.client(), c.load_balancer("turns", v6), &ALL);
             }
         }
     }
@@ -332,20 +351,31 @@ fn one_node_port_number_serves_tcp_and_udp(c: &Cluster) {
 
 fn a_target_port_may_change(c: &Cluster) {
     c.service("aims", json!({"type": "NodePort", "selector": {"pod": "pod2-1"}}));
-    let to = c.node(1, false, c.node_port("aims", "udp"));
-    c.reaches_by_udp(&c.client(), to, &["pod2-1"]);
-    let node_port = to.port();
+    let node_port = c.node_port("aims", "udp");
+    let ways = || {
+        FAMILIES.into_iter().flat_map(|v6| {
+            let inside = c.inside().map(|from| (from, c.cluster_ip("aims", v6)));
+            inside.into_iter().chain([(c.client(), c.node(1, v6, node_port))])
+        })
+    };
+    for (from, to) in ways() {
+        c.reaches_by_udp(&from, to, &["pod2-1"]);
+    }
     let ports = |target: u16| {
         json!({"spec": {"ports": [
         {"name": "udp", "port": 80, "targetPort": target, "nodePort": node_port, "protocol": "UDP"}]}})
     };
     c.change("aims", ports(9));
-    eventually("the old target is left", || {
-        let answer = shunt_lab::cluster::udp(&c.client(), to, true).map_err(|e| e.to_string())?;
-        if answer.answer.body().is_none() { Ok(()) } else { Err(format!("{answer:?}")) }
-    });
+    for (from, to) in ways() {
+        eventually("the old target is left", || {
+            let answer = shunt_lab::cluster::udp(&from, to, true).map_err(|e| e.to_string())?;
+            if answer.answer.body().is_none() { Ok(()) } else { Err(format!("{answer:?}")) }
+        });
+    }
     c.change("aims", ports(8081));
-    c.reaches_by_udp(&c.client(), to, &["pod2-1"]);
+    for (from, to) in ways() {
+        c.reaches_by_udp(&from, to, &["pod2-1"]);
+    }
 }
 
 fn the_api_servers_own_service_is_reached(c: &Cluster) {
