@@ -2,6 +2,8 @@
 //! fare as with tc alone. And what XDP does by itself.
 #![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
+#[path = "../packets/big_tcp.rs"]
+mod big_tcp;
 #[path = "../packets/calico.rs"]
 mod calico;
 #[path = "../packets/coverage.rs"]
@@ -20,6 +22,8 @@ mod dsr_fail_over;
 mod dsr_geneve;
 #[path = "../packets/dsr_ipip.rs"]
 mod dsr_ipip;
+#[path = "../packets/ecn.rs"]
+mod ecn;
 #[path = "../packets/flows.rs"]
 mod flows;
 #[path = "../packets/fragments.rs"]
